@@ -1,0 +1,1 @@
+"""Floor 0: names, checks, files. Standard library and YAML only."""
