@@ -12,7 +12,7 @@ _API = {
     "evaluate": "medssm.fields.segmentation.api",
 }
 
-__all__ = ["__version__", *_API]
+__all__ = ["__version__", "evaluate", "predict", "train"]
 
 
 def __getattr__(name: str) -> Any:

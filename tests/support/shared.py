@@ -1,4 +1,4 @@
-"""The folder of real data and goldens beside the checkout; tests skip with the reason where it is absent."""
+"""The folder of real data beside the checkout; tests skip with the reason where it is absent."""
 
 import os
 from pathlib import Path
