@@ -1,0 +1,1 @@
+"""The workspace, the composition of a configuration, and the record of a run."""

@@ -1,0 +1,94 @@
+"""A configuration from `conf/` and overrides: the only place in the package that knows Hydra."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medssm.core.errors import UsageError, nearest
+from medssm.core.resources import conf_folder
+
+# Hydra keeps one global state; notebooks and libraries may compose from several threads
+_LOCK = threading.Lock()
+
+
+def compose(
+    config_name: str, overrides: Sequence[str], facts: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Compose `conf/<config_name>.yaml` with overrides into plain data.
+
+    A key that no YAML lists is added, since the typed configurations know every key and refuse
+    the others with the nearest match.
+
+    Args:
+        config_name: A file of `conf/` without its ending.
+        overrides: Words such as ``network=unet`` (a file of a group) or ``trainer.max_epochs=5``.
+        facts: What the plan says; files refer to it as ``${plan.num_channels}``.
+
+    Raises:
+        UsageError: An override that cannot be read, or names no group or file.
+    """
+    folder = conf_folder()
+    if not (folder / f"{config_name}.yaml").is_file():
+        names = [path.stem for path in folder.glob("*.yaml")]
+        raise UsageError(
+            f"there is no configuration {config_name!r}; {nearest(config_name, names)}"
+        )
+    words = [_for_hydra(word, folder) for word in overrides]
+    with _LOCK:
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(folder), version_base="1.3"):
+                config = hydra_compose(config_name, words)
+            OmegaConf.set_struct(config, False)
+            if facts is not None:
+                config["plan"] = OmegaConf.create(dict(facts))
+            plain = OmegaConf.to_container(config, resolve=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UsageError(f"{_first_line(error)} (overrides: {' '.join(overrides)})") from None
+        finally:
+            GlobalHydra.instance().clear()
+    if not isinstance(plain, dict):
+        raise UsageError(f"conf/{config_name}.yaml: expected keys with values.")
+    return {str(key): value for key, value in plain.items()}
+
+
+def groups() -> dict[str, list[str]]:
+    """The groups of `conf/` and the files that each offers."""
+    return {
+        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+        for folder in sorted(conf_folder().iterdir())
+        if folder.is_dir() and any(folder.glob("*.yaml"))
+    }
+
+
+def group_override(word: str) -> str | None:
+    """The group that an override chooses a file of, or None where it sets a value."""
+    key = word.partition("=")[0].lstrip("+~").partition("@")[0]
+    return key if (conf_folder() / key).is_dir() and key else None
+
+
+def _for_hydra(word: str, folder: Path) -> str:
+    key, equals, value = word.partition("=")
+    if word.startswith("~"):
+        return word
+    if not equals or not key.strip("+"):
+        raise UsageError(f"{word!r} is no override; expected key=value, e.g. trainer.max_epochs=50")
+    group = group_override(word)
+    if group is None:
+        return f"++{word.lstrip('+')}"
+    options = [path.stem for path in (folder / group).glob("*.yaml")]
+    if value not in options and value != "null":
+        raise UsageError(f"there is no {group} {value!r} in conf/; {nearest(value, options)}")
+    return word
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
