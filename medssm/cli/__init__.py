@@ -1,0 +1,1 @@
+"""The command line: chooses and calls, holds no science, loads nothing heavy before a verb runs."""

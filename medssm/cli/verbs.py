@@ -1,0 +1,153 @@
+"""The verbs and their flags as plain data: the parser, the help and the completion read them."""
+
+from dataclasses import dataclass
+
+OVERRIDES = "key=value"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One option of a verb.
+
+    Args:
+        names: Spellings, the long one last.
+        help: What it does.
+        value: How to call its value, or None for a switch.
+        required: Whether the verb cannot run without it.
+        counted: Whether more of it says more.
+    """
+
+    names: tuple[str, ...]
+    help: str
+    value: str | None = None
+    required: bool = False
+    counted: bool = False
+
+
+@dataclass(frozen=True)
+class Word:
+    """One positional word of a verb."""
+
+    name: str
+    help: str
+    optional: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: what it does, its words and flags, and where its code is.
+
+    Args:
+        help: One line.
+        runner: "module:function", imported when the verb runs.
+        words: Positional words.
+        flags: Options beside the common ones.
+        overrides: Whether key=value words are taken.
+        example: A command that works.
+    """
+
+    help: str
+    runner: str
+    words: tuple[Word, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    overrides: bool = False
+    example: str = ""
+
+
+COMMON = (
+    Flag(("--home",), "folder for raw/, preprocessed/, results/ (default ~/medssm)", "DIR"),
+    Flag(("--json",), "answer with one JSON object on stdout"),
+    Flag(("-q", "--quiet"), "say only the result"),
+    Flag(("-v", "--verbose"), "say more; a bug shows its traceback", counted=True),
+)
+DATASET = Word("dataset", "a folder, or a name or number under the home folder")
+SKIP_BAD = Flag(("--skip-bad",), "leave out cases with errors instead of refusing the data set")
+FORCE = Flag(("--force",), "do it again even if the result is there and fits")
+
+VERBS: dict[str, Verb] = {
+    "plan": Verb(
+        "check a data set and decide spacing, patch and batch",
+        "medssm.cli.stages:run_plan",
+        (DATASET,),
+        (SKIP_BAD, FORCE),
+        overrides=True,
+        example="medssm plan 4 budget=gpu_24gb",
+    ),
+    "preprocess": Verb(
+        "crop, resample and normalise every case (plans first if need be)",
+        "medssm.cli.stages:run_preprocess",
+        (DATASET,),
+        (SKIP_BAD, FORCE),
+        overrides=True,
+        example="medssm preprocess 4 preprocess.workers=4",
+    ),
+    "train": Verb(
+        "train a network (plans and preprocesses first if need be)",
+        "medssm.cli.stages:run_train",
+        (DATASET,),
+        (SKIP_BAD, FORCE),
+        overrides=True,
+        example="medssm train ./my_data network=unet trainer.max_epochs=50",
+    ),
+    "predict": Verb(
+        "label images with a trained model, on their own grid",
+        "medssm.cli.stages:run_predict",
+        (Word("model", "a model folder, as `medssm train` names it at its end"),),
+        (
+            Flag(("-i", "--input"), "one image, or a folder of images", "IN", required=True),
+            Flag(("-o", "--output"), "folder for the label maps", "OUT", required=True),
+            FORCE,
+        ),
+        overrides=True,
+        example="medssm predict MODEL -i images -o predictions folds=[0,1]",
+    ),
+    "evaluate": Verb(
+        "score predictions against references and write a report",
+        "medssm.cli.stages:run_evaluate",
+        (Word("predictions", "a folder that `medssm predict` wrote"),),
+        (
+            Flag(("-r", "--references"), "folder of reference labels", "REF"),
+            Flag(("-o", "--output"), "folder for the report (default: in PREDICTIONS)", "OUT"),
+            Flag(("--against",), "another folder of predictions to compare with", "OTHER"),
+        ),
+        overrides=True,
+        example="medssm evaluate predictions -r labels",
+    ),
+    "show": Verb(
+        "list what can be chosen: networks, losses, metrics, budgets, data sets, ...",
+        "medssm.cli.show:run_show",
+        (
+            Word("table", "networks, losses, budgets, datasets, ...", optional=True),
+            Word("name", "one row of the table, explained", optional=True),
+        ),
+        example="medssm show networks lightm_unet",
+    ),
+    "doctor": Verb(
+        "say what this machine can do, and test it for two seconds",
+        "medssm.cli.doctor:run_doctor",
+        example="medssm doctor",
+    ),
+    "demo": Verb(
+        "make a synthetic data set and run plan to report on it",
+        "medssm.cli.demo:run_demo",
+        (Word("field", "which field to show", optional=True, choices=("segmentation",)),),
+        (Flag(("--seed",), "seed of the synthetic data", "N"),),
+        overrides=True,
+        example="medssm demo",
+    ),
+    "import": Verb(
+        "bring a data set under the home folder without copying it",
+        "medssm.cli.stages:run_import",
+        (
+            Word("kind", "how the source is laid out", choices=("folder", "msd", "nnunet")),
+            Word("source", "the folder"),
+        ),
+        (
+            Flag(("--name",), "DatasetNNN_Name (default: made from the folder's name)", "NAME"),
+            Flag(("--copy",), "copy the files instead of naming their places"),
+        ),
+        example="medssm import folder ./my_data --name Dataset004_Hippocampus",
+    ),
+}
+SHELLS = ("bash", "zsh", "fish")
