@@ -139,7 +139,8 @@ def _checked(word: Word) -> type[str]:
 
 def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
     if flag.value is not None:
-        parser.add_argument(*flag.names, metavar=flag.value, help=flag.help, required=flag.required)
+        note = " (required)" if flag.required else ""
+        parser.add_argument(*flag.names, metavar=flag.value, help=flag.help + note)
     elif flag.counted:
         parser.add_argument(*flag.names, action="count", default=0, help=flag.help)
     else:
