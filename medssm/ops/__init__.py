@@ -1,0 +1,1 @@
+"""Operators on sequences: selective scan, causal convolution, routes. Needs torch alone."""

@@ -1,0 +1,17 @@
+"""Orders in which to visit a grid: int32 tables (route, step) -> position. Tokens never move."""
+
+from medssm.ops.routes.grid import axes3d, cross2d
+from medssm.ops.routes.route import Routes, from_permutation
+from medssm.ops.routes.sequence import forward, interleave, restride, reverse, there_and_back
+
+__all__ = [
+    "Routes",
+    "axes3d",
+    "cross2d",
+    "forward",
+    "from_permutation",
+    "interleave",
+    "restride",
+    "reverse",
+    "there_and_back",
+]

@@ -1,0 +1,131 @@
+"""The selective scan of Mamba: one door, channels last, over any routes; backends behind it."""
+
+import functools
+import logging
+from typing import Literal, overload
+
+from torch import Tensor
+
+from medssm.ops.backends import Backend, Operator
+from medssm.ops.routes import Routes
+from medssm.ops.scan import chunked, cpu, reference
+from medssm.ops.scan.inputs import ScanInputs, check
+
+SCAN: Operator[ScanInputs] = Operator(
+    "selective_scan",
+    (
+        Backend("cpu", cpu.refuses, cpu.run, cpu.missing),
+        Backend("chunked", lambda _: None, chunked.run),
+        Backend("reference", lambda _: None, reference.run),
+    ),
+)
+
+
+@functools.cache
+def _tell_once(message: str) -> None:
+    logging.getLogger("medssm").warning(message)
+
+
+@overload
+def selective_scan(  # noqa: D418
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    *,
+    delta_bias: Tensor | None = None,
+    delta_weight: Tensor | None = None,
+    routes: Tensor | Routes | None = None,
+    z: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    delta_softplus: bool = True,
+    merge: Literal["sum", "none"] = "sum",
+    return_last_state: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def selective_scan(  # noqa: D418
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    *,
+    delta_bias: Tensor | None = None,
+    delta_weight: Tensor | None = None,
+    routes: Tensor | Routes | None = None,
+    z: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    delta_softplus: bool = True,
+    merge: Literal["sum", "none"] = "sum",
+    return_last_state: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    *,
+    delta_bias: Tensor | None = None,
+    delta_weight: Tensor | None = None,
+    routes: Tensor | Routes | None = None,
+    z: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    delta_softplus: bool = True,
+    merge: Literal["sum", "none"] = "sum",
+    return_last_state: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Scan K routes over one memory: h_t = exp(s A) h_{t-1} + s B u, y = C h + D u.
+
+    s is softplus(delta + delta_bias). Tokens never move: step t of route k touches position
+    routes[k, t]. The state is float32 (float64 for float64 input) whatever the type of u.
+
+    Args:
+        u: Input, shared by the routes where it has three axes or one route.
+        delta: Raw step sizes, or their low-rank form where `delta_weight` is given.
+        A: Decay rates, negative.
+        B: Input weights.
+        C: Output weights.
+        D: Skip weights.
+        delta_bias: Added to delta before softplus.
+        delta_weight: delta becomes `delta @ delta_weight^T`, formed inside the kernel, so the
+            full-rank tensor never exists. Use it for ranks up to 16.
+        routes: Orders of visiting; None visits memory in order.
+        z: Gate: the merged result is multiplied by silu(z).
+        initial_state: State before the first step; zero when not given.
+        delta_softplus: Whether softplus is applied.
+        merge: "sum" adds the routes up, "none" keeps them apart.
+        return_last_state: Also give the state after the last step, with its gradient.
+
+    Returns:
+        The outputs in the order of memory with the type of u; and the last state if asked.
+
+    Shape:
+        u: (b, L, d) or (b, k, L, d), delta: (b, k, L, d) or (b, k, L, r), A: (k, d, n),
+        B, C: (b, k, L, n), D, delta_bias: (k, d), delta_weight: (k, d, r), routes: (k, L),
+        z: (b, L, d), states: (b, k, d, n); result (b, L, d), or (b, k, L, d) unmerged.
+
+    Raises:
+        ValueError: A shape does not fit, or a route is no permutation of the positions.
+        BackendRefusedError: The wished backend cannot take this call.
+
+    Source:
+        Gu and Dao, "Mamba", 2023.
+    """
+    if merge not in {"sum", "none"}:
+        raise ValueError(f"merge is {merge!r}; take 'sum' or 'none'.")
+    call = ScanInputs(
+        u, delta, A, B, C, D, delta_bias, delta_weight,
+        routes.table_on(u.device) if isinstance(routes, Routes) else routes,
+        z, initial_state, delta_softplus, merge == "sum",
+    )  # fmt: skip
+    call = check(call)
+    backend = SCAN.choose(call)
+    if backend.name == "chunked" and call.u.device.type == "cpu" and cpu.missing():
+        _tell_once(f"the selective scan runs in plain PyTorch: {cpu.missing()}")
+    y, last = backend.run(call)
+    return (y, last) if return_last_state else y

@@ -1,0 +1,116 @@
+"""The arguments of a selective scan, checked once with messages that name the axes."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class ScanInputs:
+    """A checked call: every tensor has all its axes.
+
+    Shape:
+        u: (b, k or 1, L, d), delta: (b, k, L, d) or (b, k, L, r) with delta_weight (k, d, r),
+        A: (k, d, n), B, C: (b, k, L, n), D, delta_bias: (k, d), z: (b, L, d),
+        initial_state: (b, k, d, n), table: (k, L) int32.
+    """
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor | None
+    delta_bias: Tensor | None
+    delta_weight: Tensor | None
+    table: Tensor | None
+    z: Tensor | None
+    initial_state: Tensor | None
+    softplus: bool
+    merge: bool
+
+    @property
+    def computing(self) -> torch.dtype:
+        """The type of the state and of all arithmetic."""
+        return torch.float64 if self.u.dtype == torch.float64 else torch.float32
+
+    def with_full_delta(self) -> "ScanInputs":
+        """The same call with the low-rank step multiplied out."""
+        if self.delta_weight is None:
+            return self
+        weight = self.delta_weight.to(self.computing)
+        delta = torch.einsum("bklr,kdr->bkld", self.delta.to(self.computing), weight)
+        return replace(self, delta=delta, delta_weight=None)
+
+
+def check(call: ScanInputs) -> ScanInputs:
+    """Check shapes and types, and bring the tensors to the types that a backend expects.
+
+    Raises:
+        ValueError: A shape does not fit; the message names the axis.
+    """
+    if call.u.dim() not in {3, 4} or call.u.dtype not in FLOATS:
+        raise ValueError(
+            f"u must be floating with axes (batch, [route,] length, channel); got"
+            f" {tuple(call.u.shape)} of {call.u.dtype}."
+        )
+    if call.A.dim() != 3 or call.delta.dim() != 4:
+        raise ValueError(
+            f"A must have the axes (route, channel, state) and delta (batch, route, length,"
+            f" channel); got {tuple(call.A.shape)} and {tuple(call.delta.shape)}."
+        )
+    u = call.u if call.u.dim() == 4 else call.u.unsqueeze(1)
+    b, _, L, d = u.shape
+    k, _, n = call.A.shape
+    width = d if call.delta_weight is None else call.delta_weight.shape[-1]
+    wanted: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
+        "u": (u, (b, u.shape[1] if u.shape[1] == 1 else k, L, d)),
+        "delta": (call.delta, (b, k, L, width)),
+        "A": (call.A, (k, d, n)),
+        "B": (call.B, (b, k, L, n)),
+        "C": (call.C, (b, k, L, n)),
+        "D": (call.D, (k, d)),
+        "delta_bias": (call.delta_bias, (k, d)),
+        "delta_weight": (call.delta_weight, (k, d, width)),
+        "routes": (call.table, (k, L)),
+        "z": (call.z, (b, L, d)),
+        "initial_state": (call.initial_state, (b, k, d, n)),
+    }
+    for name, (tensor, shape) in wanted.items():
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, expected {shape}: batch {b}, routes"
+                f" {k}, length {L}, channels {d}, states {n}."
+            )
+        if tensor is not None and tensor.device != u.device:
+            raise ValueError(f"{name} is on {tensor.device}, u on {u.device}; move one of them.")
+    return _typed(replace(call, u=u))
+
+
+def _typed(call: ScanInputs) -> ScanInputs:
+    computing = call.computing
+
+    def stream(x: Tensor) -> Tensor:  # tensors along the length keep a half type
+        keep = x.dtype == computing or (computing == torch.float32 and x.dtype in FLOATS)
+        return x if keep and x.dtype != torch.float64 or x.dtype == computing else x.to(computing)
+
+    def parameter(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x.to(computing)
+
+    table = call.table
+    return replace(
+        call,
+        delta=stream(call.delta),
+        A=call.A.to(computing),
+        B=stream(call.B),
+        C=stream(call.C),
+        D=parameter(call.D),
+        delta_bias=parameter(call.delta_bias),
+        delta_weight=parameter(call.delta_weight),
+        z=None if call.z is None else stream(call.z),
+        initial_state=parameter(call.initial_state),
+        table=None if table is None else table.to(torch.int32).contiguous(),
+    )
