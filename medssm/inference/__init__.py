@@ -1,0 +1,1 @@
+"""Floor 4: a network slid over a whole image, mirrored, averaged, streamed."""
