@@ -1,0 +1,1 @@
+"""Modules made of operators: convolution blocks, norms, token mixers."""

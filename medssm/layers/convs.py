@@ -1,0 +1,61 @@
+"""Convolutions over channels-last maps (B, *S, C): full, depthwise-separable, strided."""
+
+from torch import Tensor, nn
+
+from medssm.layers.dims import convolution
+
+
+class MapConv(nn.Module):
+    """A size-keeping convolution of a channels-last map; its result is divided by the stride.
+
+    Args:
+        spatial_dims: Rank of the map, 1 to 3.
+        in_channels: Channels of the input.
+        out_channels: Channels of the result.
+        stride: Step in every axis.
+        groups: Groups of channels; as many as channels for a depthwise convolution.
+        bias: Whether to add a bias.
+
+    Shape:
+        x: (B, *S, C), result (B, *ceil(S / stride), K).
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = convolution(
+            spatial_dims, in_channels, out_channels, stride=stride, groups=groups, bias=bias
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve without leaving the channels-last layout."""
+        return self.conv(x.movedim(-1, 1)).movedim(1, -1).contiguous()
+
+
+class SeparableConv(nn.Module):
+    """Depthwise 3^d convolution, then a mixing of channels; no biases.
+
+    Shape:
+        x: (B, *S, C), result (B, *ceil(S / stride), K).
+    """
+
+    def __init__(
+        self, spatial_dims: int, in_channels: int, out_channels: int, *, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.depthwise = MapConv(
+            spatial_dims, in_channels, in_channels, stride=stride, groups=in_channels
+        )
+        self.pointwise = nn.Linear(in_channels, out_channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Filter each channel, then mix channels."""
+        return self.pointwise(self.depthwise(x))

@@ -1,0 +1,105 @@
+"""The bidirectional Mamba mixer of Vim: the sequence read both ways by one scan call."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medssm.layers.mixers.mamba import (
+    CausalConv,
+    decay_parameter,
+    scan_inputs,
+    skip_parameter,
+    step_projection,
+)
+from medssm.ops.conv import causal_conv1d
+from medssm.ops.scan import selective_scan
+
+
+class BidirectionalMamba(nn.Module):
+    """Two directions, each with its own convolution, projections and decay; shared in and out.
+
+    Args:
+        channels: Width of the tokens.
+        state: States a channel.
+        conv_width: Taps of the causal convolutions.
+        expand: Inner width as a multiple of `channels`.
+        dt_rank: Rank of the step projections; ceil(channels / 16) when not given.
+        merge: Whether the two outputs are summed or averaged.
+
+    Shape:
+        x: (B, *S, C), result the same.
+
+    Source:
+        Zhu et al., "Vision Mamba", 2024, mixer "v2"; the backward step starts like the forward
+        one here, where the official code forgot it.
+    """
+
+    over = "sequence"
+    causal = False
+
+    def __init__(
+        self,
+        channels: int,
+        state: int = 16,
+        conv_width: int = 4,
+        expand: int = 2,
+        dt_rank: int | None = None,
+        merge: Literal["sum", "mean"] = "sum",
+    ) -> None:
+        super().__init__()
+        inner, rank = expand * channels, dt_rank or math.ceil(channels / 16)
+        self.state, self.scale = state, 1.0 if merge == "sum" else 0.5
+        self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
+        self.conv1d = CausalConv(inner, conv_width)
+        self.conv1d_b = CausalConv(inner, conv_width)
+        self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
+        self.x_proj_b = nn.Linear(inner, rank + 2 * state, bias=False)
+        self.dt_proj = step_projection(rank, inner)
+        self.dt_proj_b = step_projection(rank, inner)
+        self.A_log = decay_parameter(inner, state)
+        self.A_b_log = decay_parameter(inner, state)
+        self.D = skip_parameter(inner)
+        self.D_b = skip_parameter(inner)
+        self.out_proj = nn.Linear(inner, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix tokens along the flattened grid, forwards and backwards."""
+        tokens = x.flatten(1, -2)  # (B, L, C)
+        to_scan, to_gate = self.in_proj.weight.chunk(2)
+        routes = both_ways(tokens.shape[1], tokens.device)
+        u = causal_conv1d(
+            F.linear(tokens, to_scan),
+            torch.stack((self.conv1d.weight[:, 0], self.conv1d_b.weight[:, 0])),
+            torch.stack((self.conv1d.bias, self.conv1d_b.bias)),
+            routes=routes,
+        )  # (B, 2, L, e)
+        ways = (
+            scan_inputs(u[:, :1], self.x_proj.weight, self.dt_proj.weight, self.state),
+            scan_inputs(u[:, 1:], self.x_proj_b.weight, self.dt_proj_b.weight, self.state),
+        )
+        delta, B, C = (torch.cat(pair, dim=1) for pair in zip(*ways, strict=True))
+        y = selective_scan(
+            u,
+            delta,
+            -torch.exp(torch.stack((self.A_log, self.A_b_log)).float()),
+            B,
+            C,
+            torch.stack((self.D, self.D_b)).float(),
+            delta_bias=torch.stack((self.dt_proj.bias, self.dt_proj_b.bias)).float(),
+            routes=routes,
+            z=F.linear(tokens, to_gate),
+        )
+        return (self.out_proj(y) * self.scale).view_as(x)
+
+
+def both_ways(length: int, device: torch.device) -> Tensor:
+    """The route table of a sequence and its reverse.
+
+    Shape:
+        result: (2, L) int32, the position visited at each step.
+    """
+    forward = torch.arange(length, dtype=torch.int32, device=device)
+    return torch.stack((forward, forward.flip(0)))

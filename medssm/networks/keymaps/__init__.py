@@ -1,0 +1,1 @@
+"""Tables from official checkpoint keys to ours, and the loader that uses them."""
