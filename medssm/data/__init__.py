@@ -1,0 +1,1 @@
+"""Floor 1: what a reader hands out, file formats, manifests, integrity, splits."""
