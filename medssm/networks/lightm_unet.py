@@ -240,8 +240,7 @@ class LightMUNet(nn.Module):
         if not (self.training and self.deep_supervision):
             return crop(logits, size)
         deep = [
-            head(each).movedim(-1, 1)
-            for head, each in zip(self.deep_heads, maps[:-1], strict=True)
+            head(each).movedim(-1, 1) for head, each in zip(self.deep_heads, maps[:-1], strict=True)
         ]
         return [crop(logits, size), *reversed(deep)]
 

@@ -1,0 +1,222 @@
+"""Key maps as tables: ordered rules from official patterns to ours, complete or loud."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+
+from medssm.core.errors import BadDataError
+
+WRAPPERS = ("network_weights", "state_dict", "model_state_dict", "model")
+PREFIXES = ("module.", "_orig_mod.", "_model.", "network.", "model.")
+COUNTER_LEFTOVERS = ("total_ops", "total_params")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of a key map.
+
+    A pattern may hold ``{tail}`` for the rest of a key and ``{i}`` for a number; ``{i-1}`` on one
+    side says that its numbers are one lower than those of ``{i}`` on the other.
+
+    Args:
+        official: Pattern of official keys.
+        ours: The same places in our key.
+        ones: The official shape is ours and then as many axes of length one as the network has
+            spatial axes, plus this number; None where the shapes are equal.
+    """
+
+    official: str
+    ours: str
+    ones: int | None = None
+
+    def forward(self, key: str) -> str | None:
+        """Our key for an official one, or None."""
+        return _translate(key, self.official, self.ours)
+
+    def back(self, key: str) -> str | None:
+        """The official key for one of ours, or None."""
+        return _translate(key, self.ours, self.official)
+
+    def official_shape(self, ours: Sequence[int], spatial_dims: int) -> tuple[int, ...]:
+        """The official shape of a tensor of ours."""
+        return (*ours, *(() if self.ones is None else (1,) * (spatial_dims + self.ones)))
+
+
+PLACE = re.compile(r"\{(?P<name>\w+?)(?P<offset>[+-]\d+)?\}")
+
+
+@cache
+def _compiled(pattern: str) -> tuple[re.Pattern[str], dict[str, int]]:
+    """The regular expression of a pattern and the offset of each of its numbers."""
+    text, offsets, end = "", {}, 0
+    for place in PLACE.finditer(pattern):
+        name = place["name"]
+        text += re.escape(pattern[end : place.start()])
+        text += f"(?P<{name}>{'.+' if name == 'tail' else '[0-9]+'})"
+        offsets[name] = int(place["offset"] or 0)
+        end = place.end()
+    return re.compile(text + re.escape(pattern[end:])), offsets
+
+
+def _translate(key: str, source: str, target: str) -> str | None:
+    pattern, offsets = _compiled(source)
+    match = pattern.fullmatch(key)
+    if match is None:
+        return None
+
+    def fill(place: re.Match[str]) -> str:
+        name, value = place["name"], match[place["name"]]
+        if name == "tail":
+            return value
+        return str(int(value) - offsets[name] + int(place["offset"] or 0))
+
+    return PLACE.sub(fill, target)
+
+
+@dataclass
+class LoadReport:
+    """What happened to every key.
+
+    Args:
+        fitted: Official key to our key.
+        ignored: Official key to the reason.
+        missing: Our keys that nothing filled.
+        left_over: Official keys that no rule knows, or that our network does not have.
+        misshapen: Official key to both shapes in words.
+    """
+
+    fitted: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    left_over: list[str] = field(default_factory=list)
+    misshapen: dict[str, str] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """The report in a few lines, the first names of each list written out."""
+        parts = [f"{len(self.fitted)} keys fitted"]
+        for title, keys in (
+            ("ignored", list(self.ignored)),
+            ("missing", self.missing),
+            ("left over", self.left_over),
+            ("of another shape", [f"{k} ({why})" for k, why in self.misshapen.items()]),
+        ):
+            if keys:
+                shown = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
+                parts.append(f"{len(keys)} {title}: {shown}")
+        return "; ".join(parts)
+
+    def raise_unless_complete(self) -> None:
+        """Refuse a partial load.
+
+        Raises:
+            BadDataError: A key is missing, left over or of another shape.
+        """
+        if self.missing or self.left_over or self.misshapen:
+            raise BadDataError(f"the weights do not fit the network: {self.describe()}")
+
+
+def unwrap(state: Mapping[str, object]) -> dict[str, Tensor]:
+    """Find the tensors in a checkpoint: take off wrappers and prefixes.
+
+    Raises:
+        BadDataError: There is no mapping of names to tensors inside.
+    """
+    for wrapper in WRAPPERS:
+        inner = state.get(wrapper)
+        if isinstance(inner, Mapping):
+            return unwrap(inner)
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise BadDataError(
+            f"no weights found: expected tensors, or one of {', '.join(WRAPPERS)}; "
+            f"found the keys {', '.join(map(str, list(state)[:5])) or '(none)'}"
+        )
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in tensors):
+            return unwrap({key.removeprefix(prefix): value for key, value in tensors.items()})
+    return tensors
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """All that is known of a network's official weights.
+
+    Args:
+        layouts: One ordered list of rules for each layout of keys found in the wild.
+        infer: From an official state dict to the arguments of our network.
+    """
+
+    layouts: tuple[tuple[Rule, ...], ...]
+    infer: Callable[[Mapping[str, Tensor]], dict[str, Any]]
+
+    def to_ours(
+        self, official: Mapping[str, Tensor], ours: Mapping[str, Tensor], spatial_dims: int
+    ) -> tuple[dict[str, Tensor], LoadReport]:
+        """Official tensors under our names and in our shapes, and the report on all keys.
+
+        Args:
+            official: Unwrapped official state dict.
+            ours: State dict of our network, for names and shapes.
+            spatial_dims: Rank of our network.
+        """
+        tries = [_translate_all(official, ours, rules, spatial_dims) for rules in self.layouts]
+        return min(tries, key=lambda each: len(each[1].left_over))
+
+    def to_official(self, ours: Mapping[str, Tensor], spatial_dims: int) -> dict[str, Tensor]:
+        """Our state dict under the official names and in the official shapes.
+
+        Raises:
+            BadDataError: A weight has no official name, e.g. one of an option that is ours.
+        """
+        unnamed: list[str] = []
+        for rules in self.layouts:
+            named = {name: _first(rules, lambda rule, n=name: rule.back(n)) for name in ours}
+            unnamed = [name for name, found in named.items() if found is None]
+            if not unnamed:
+                return {
+                    key: ours[name].reshape(rule.official_shape(ours[name].shape, spatial_dims))
+                    for name, (key, rule) in named.items()  # type: ignore[misc]
+                }
+        raise BadDataError(f"no official layout has a name for {', '.join(unnamed[:5])}")
+
+
+def _translate_all(
+    official: Mapping[str, Tensor],
+    ours: Mapping[str, Tensor],
+    rules: Sequence[Rule],
+    spatial_dims: int,
+) -> tuple[dict[str, Tensor], LoadReport]:
+    report, fitted = LoadReport(), {}
+    for key, tensor in official.items():
+        if key.endswith(COUNTER_LEFTOVERS):
+            report.ignored[key] = "left by a counter of operations, no weight"
+            continue
+        found = _first(rules, lambda rule, k=key: rule.forward(k))
+        if found is None or found[0] not in ours:
+            report.left_over.append(key)
+            continue
+        name, rule = found
+        shape = tuple(ours[name].shape)
+        expected = rule.official_shape(shape, spatial_dims)
+        if tuple(tensor.shape) != expected:
+            report.misshapen[key] = f"{tuple(tensor.shape)}, expected {expected}"
+            continue
+        fitted[name] = tensor.reshape(shape)
+        report.fitted[key] = name
+    report.missing = [name for name in ours if name not in fitted]
+    return fitted, report
+
+
+def _first(
+    rules: Sequence[Rule], translated: Callable[[Rule], str | None]
+) -> tuple[str, Rule] | None:
+    """The first rule that knows a key, with the other side's name."""
+    for rule in rules:
+        name = translated(rule)
+        if name is not None:
+            return name, rule
+    return None
