@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from medssm.layers.dims import convolution
+from medssm.layers.linear import TokenLinear
 
 
 class MapConv(nn.Module):
@@ -54,7 +55,7 @@ class SeparableConv(nn.Module):
         self.depthwise = MapConv(
             spatial_dims, in_channels, in_channels, stride=stride, groups=in_channels
         )
-        self.pointwise = nn.Linear(in_channels, out_channels, bias=False)
+        self.pointwise = TokenLinear(in_channels, out_channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter each channel, then mix channels."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medssm.core.errors import BadArgumentError
 from medssm.layers.convs import MapConv, SeparableConv
 from medssm.layers.dims import max_pool, upsample
+from medssm.layers.linear import TokenLinear
 from medssm.layers.mixers import build_mixer
 from medssm.layers.norms import MapNorm, NormName
 from medssm.networks.sizes import check_sizes, crop, pad_to_multiple
@@ -35,7 +36,7 @@ class RvmLayer(nn.Module):
         self.norm = nn.LayerNorm(in_channels)
         self.mixer = build_mixer(mixer, in_channels, spatial_dims)
         self.skip_scale = nn.Parameter(torch.ones(1))
-        self.proj = nn.Linear(in_channels, out_channels)
+        self.proj = TokenLinear(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix, add the scaled input, project."""
@@ -111,7 +112,7 @@ class UpStep(nn.Module):
 
     def __init__(self, channels: int, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.reduce = nn.Linear(2 * channels, channels, bias=False)
+        self.reduce = TokenLinear(2 * channels, channels, bias=False)
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -133,7 +134,7 @@ class Head(nn.Module):
         separable = convolutions == "separable"
         self.scale = nn.Parameter(torch.empty(channels).uniform_(-1, 1)) if separable else None
         self.shift = nn.Parameter(torch.empty(channels).uniform_(-1, 1)) if separable else None
-        self.classes = nn.Linear(channels, classes)
+        self.classes = TokenLinear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, *S, C) to (B, *S, K)."""

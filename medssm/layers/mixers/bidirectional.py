@@ -4,9 +4,9 @@ import math
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medssm.layers.linear import TokenLinear, token_linears
 from medssm.layers.mixers.mamba import (
     CausalConv,
     decay_parameter,
@@ -15,6 +15,7 @@ from medssm.layers.mixers.mamba import (
     step_projection,
 )
 from medssm.ops.conv import causal_conv1d
+from medssm.ops.routes import there_and_back
 from medssm.ops.scan import selective_scan
 
 
@@ -52,7 +53,7 @@ class BidirectionalMamba(nn.Module):
         super().__init__()
         inner, rank = expand * channels, dt_rank or math.ceil(channels / 16)
         self.state, self.scale = state, 1.0 if merge == "sum" else 0.5
-        self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
+        self.in_proj = TokenLinear(channels, 2 * inner, bias=False)
         self.conv1d = CausalConv(inner, conv_width)
         self.conv1d_b = CausalConv(inner, conv_width)
         self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
@@ -63,22 +64,22 @@ class BidirectionalMamba(nn.Module):
         self.A_b_log = decay_parameter(inner, state)
         self.D = skip_parameter(inner)
         self.D_b = skip_parameter(inner)
-        self.out_proj = nn.Linear(inner, channels, bias=False)
+        self.out_proj = TokenLinear(inner, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens along the flattened grid, forwards and backwards."""
         tokens = x.flatten(1, -2)  # (B, L, C)
-        to_scan, to_gate = self.in_proj.weight.chunk(2)
-        routes = both_ways(tokens.shape[1], tokens.device)
+        value, gate = token_linears(tokens, *self.in_proj.weight.chunk(2))
+        routes = there_and_back(tokens.shape[1])
         u = causal_conv1d(
-            F.linear(tokens, to_scan),
+            value,
             torch.stack((self.conv1d.weight[:, 0], self.conv1d_b.weight[:, 0])),
             torch.stack((self.conv1d.bias, self.conv1d_b.bias)),
             routes=routes,
         )  # (B, 2, L, e)
         ways = (
-            scan_inputs(u[:, :1], self.x_proj.weight, self.dt_proj.weight, self.state),
-            scan_inputs(u[:, 1:], self.x_proj_b.weight, self.dt_proj_b.weight, self.state),
+            scan_inputs(u[:, :1], self.x_proj.weight, self.state),
+            scan_inputs(u[:, 1:], self.x_proj_b.weight, self.state),
         )
         delta, B, C = (torch.cat(pair, dim=1) for pair in zip(*ways, strict=True))
         y = selective_scan(
@@ -88,18 +89,9 @@ class BidirectionalMamba(nn.Module):
             B,
             C,
             torch.stack((self.D, self.D_b)).float(),
+            delta_weight=torch.stack((self.dt_proj.weight, self.dt_proj_b.weight)),
             delta_bias=torch.stack((self.dt_proj.bias, self.dt_proj_b.bias)).float(),
             routes=routes,
-            z=F.linear(tokens, to_gate),
+            z=gate,
         )
         return (self.out_proj(y) * self.scale).view_as(x)
-
-
-def both_ways(length: int, device: torch.device) -> Tensor:
-    """The route table of a sequence and its reverse.
-
-    Shape:
-        result: (2, L) int32, the position visited at each step.
-    """
-    forward = torch.arange(length, dtype=torch.int32, device=device)
-    return torch.stack((forward, forward.flip(0)))

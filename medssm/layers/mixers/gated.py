@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssm.layers.convs import MapConv
+from medssm.layers.linear import TokenLinear, token_linears
 
 
 class GatedPointwise(nn.Module):
@@ -24,12 +25,12 @@ class GatedPointwise(nn.Module):
 
     def __init__(self, channels: int, expand: int = 2) -> None:
         super().__init__()
-        self.in_proj = nn.Linear(channels, 2 * expand * channels, bias=False)
-        self.out_proj = nn.Linear(expand * channels, channels, bias=False)
+        self.in_proj = TokenLinear(channels, 2 * expand * channels, bias=False)
+        self.out_proj = TokenLinear(expand * channels, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate every token by itself."""
-        value, gate = (F.linear(x, weight) for weight in self.in_proj.weight.chunk(2))
+        value, gate = token_linears(x, *self.in_proj.weight.chunk(2))
         return self.out_proj(F.silu(value) * F.silu(gate))
 
 
@@ -54,11 +55,11 @@ class GatedConvolution(nn.Module):
     def __init__(self, channels: int, spatial_dims: int, expand: int = 2) -> None:
         super().__init__()
         inner = expand * channels
-        self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
+        self.in_proj = TokenLinear(channels, 2 * inner, bias=False)
         self.conv = MapConv(spatial_dims, inner, inner, groups=inner, bias=True)
-        self.out_proj = nn.Linear(inner, channels, bias=False)
+        self.out_proj = TokenLinear(inner, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix neighbours, gated by the token itself."""
-        value, gate = (F.linear(x, weight) for weight in self.in_proj.weight.chunk(2))
+        value, gate = token_linears(x, *self.in_proj.weight.chunk(2))
         return self.out_proj(F.silu(self.conv(value)) * F.silu(gate))

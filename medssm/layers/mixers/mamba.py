@@ -3,9 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medssm.layers.linear import TokenLinear, token_linears
 from medssm.ops.conv import causal_conv1d
 from medssm.ops.scan import selective_scan
 
@@ -53,24 +53,23 @@ class Mamba(nn.Module):
     ) -> None:
         super().__init__()
         inner, rank = expand * channels, dt_rank or math.ceil(channels / 16)
-        self.state, self.rank = state, rank
-        self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
+        self.state = state
+        self.in_proj = TokenLinear(channels, 2 * inner, bias=False)
         self.conv1d = CausalConv(inner, conv_width)
         self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
         self.dt_proj = step_projection(rank, inner)
         self.A_log = decay_parameter(inner, state)
         self.D = skip_parameter(inner)
-        self.out_proj = nn.Linear(inner, channels, bias=False)
+        self.out_proj = TokenLinear(inner, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens along the flattened grid."""
         tokens = x.flatten(1, -2)  # (B, L, C)
-        to_scan, to_gate = self.in_proj.weight.chunk(2)
-        # two products instead of one split: both results lie contiguous for the scan
+        value, gate = token_linears(tokens, *self.in_proj.weight.chunk(2))
         u = causal_conv1d(
-            F.linear(tokens, to_scan), self.conv1d.weight.transpose(0, 1), self.conv1d.bias[None]
+            value, self.conv1d.weight.transpose(0, 1), self.conv1d.bias[None]
         )  # (B, 1, L, e)
-        delta, B, C = scan_inputs(u, self.x_proj.weight, self.dt_proj.weight, self.state)
+        delta, B, C = scan_inputs(u, self.x_proj.weight, self.state)
         y = selective_scan(
             u,
             delta,
@@ -78,28 +77,22 @@ class Mamba(nn.Module):
             B,
             C,
             self.D.float()[None],
+            delta_weight=self.dt_proj.weight[None],
             delta_bias=self.dt_proj.bias.float()[None],
-            z=F.linear(tokens, to_gate),
+            z=gate,
         )
         return self.out_proj(y).view_as(x)
 
 
-def scan_inputs(
-    u: Tensor, x_proj: Tensor, dt_proj: Tensor, state: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Step, B and C of every token by one matrix product.
-
-    The low-rank step projection is multiplied out first: two skinny products over all tokens
-    cost more than the full-rank one, since both are bound by memory.
+def scan_inputs(u: Tensor, x_proj: Tensor, state: int) -> tuple[Tensor, ...]:
+    """The low-rank step, B and C of every token.
 
     Shape:
-        u: (B, K, L, e), x_proj: (R + 2N, e), dt_proj: (e, R);
-        results (B, K, L, e), (B, K, L, N), (B, K, L, N), views of one tensor.
+        u: (B, K, L, e), x_proj: (R + 2N, e);
+        results (B, K, L, R), (B, K, L, N), (B, K, L, N), each contiguous.
     """
-    inner, rank = dt_proj.shape
-    weight = torch.cat((dt_proj @ x_proj[:rank], x_proj[rank:]))
-    delta, B, C = F.linear(u, weight).split((inner, state, state), dim=-1)
-    return delta, B, C
+    rank = x_proj.shape[0] - 2 * state
+    return token_linears(u, *x_proj.split_with_sizes((rank, state, state)))
 
 
 def step_projection(rank: int, inner: int) -> nn.Linear:
