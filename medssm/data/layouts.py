@@ -1,0 +1,164 @@
+"""Layouts of data sets in the wild, brought under the home folder without copying a voxel."""
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medssm.core.errors import BadDataError, UsageError, nearest
+from medssm.core.files import atomic_path, write_json
+from medssm.core.log import say, warn
+from medssm.data.decathlon import scan_msd
+from medssm.data.manifest import Manifest, read_manifest
+from medssm.data.plain_folder import scan_folder
+from medssm.data.source import Source
+
+Kind = Literal["folder", "msd", "nnunet"]
+_NAME = re.compile(r"^Dataset(\d{3})_(\w[\w.-]*)$")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a user may say about an import.
+
+    Args:
+        name: DatasetNNN_Name; None makes it of the folder's name and a free number.
+        copy: Copy the files instead of naming their places.
+        channels: Names of the channels; they decide the normalisation ("CT", "MRI", "noNorm").
+        labels: Names of the foreground values in order; None numbers them.
+        patient: A regular expression whose first group is the patient of a case name.
+    """
+
+    name: str | None = None
+    copy: bool = False
+    channels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    patient: str | None = None
+
+
+def recognise_layout(folder: Path) -> Kind | None:
+    """Say which layout a folder has, or None."""
+    file = folder / "dataset.json"
+    if file.is_file():
+        text = file.read_text(encoding="utf-8", errors="replace")
+        return "msd" if '"training"' in text and '"file_ending"' not in text else "nnunet"
+    for images, labels in (("images", "labels"), ("imagesTr", "labelsTr")):
+        if (folder / images).is_dir() and (folder / labels).is_dir():
+            return "folder"
+    return None
+
+
+def import_dataset(
+    kind: str, source: Path, home: Path, options: ImportOptions | None = None
+) -> Manifest:
+    """Write HOME/raw/DatasetNNN_Name/dataset.json for a data set that lies anywhere.
+
+    Args:
+        kind: "folder" (images/ + labels/), "msd" (Medical Segmentation Decathlon), "nnunet".
+        source: The folder.
+        home: The home folder.
+        options: Name, copying, channels, labels, patients.
+
+    Returns:
+        The data set as it can be read from now on.
+
+    Raises:
+        UsageError: Unknown kind, or a name of the wrong form.
+        BadDataError: The folder has another layout, or no case at all.
+    """
+    options = options or ImportOptions()
+    source = Path(source).expanduser().absolute()
+    if not source.is_dir():
+        raise BadDataError(f"{source}: no such folder.")
+    scanners: Mapping[str, Callable[[Path, ImportOptions, Path], Source]] = {
+        "folder": lambda path, chosen, _: scan_folder(path, chosen.labels, chosen.channels),
+        "msd": lambda path, _, target: scan_msd(path, target),
+        "nnunet": lambda path, _, __: _scan_nnunet(path),
+    }
+    if kind not in scanners:
+        raise UsageError(f"there is no layout {kind!r}; {nearest(kind, scanners)}")
+    target = Path(home) / "raw" / _dataset_name(options.name, source, Path(home))
+    found = scanners[kind](source, options, target)
+    content = found.dataset_json(_patients(found, options.patient))
+    if options.copy:
+        content["dataset"] = _copy(content["dataset"], target)
+    write_json(target / "dataset.json", content)
+    _report(found, target)
+    return read_manifest(target)
+
+
+def _scan_nnunet(source: Path) -> Source:
+    manifest = read_manifest(source)
+    return Source(
+        channels=dict(manifest.channels),
+        labels=dict(manifest.content["labels"]),
+        file_ending=manifest.file_ending,
+        cases={name: (case.images, case.label) for name, case in manifest.cases.items()},
+        extra={
+            key: value
+            for key, value in manifest.content.items()
+            if key not in ("channel_names", "labels", "file_ending", "dataset", "numTraining")
+        },
+    )
+
+
+def _dataset_name(wish: str | None, source: Path, home: Path) -> str:
+    if wish is not None:
+        if not _NAME.match(wish):
+            raise UsageError(
+                f"--name {wish!r}: expected DatasetNNN_Name with three digits, e.g. "
+                "Dataset004_Hippocampus."
+            )
+        return wish
+    if match := _NAME.match(source.name):
+        return match[0]
+    for folder in sorted((home / "raw").glob("Dataset*")) if (home / "raw").is_dir() else ():
+        marker = folder / "dataset.json"
+        if marker.is_file() and f'"{source}"' in marker.read_text(encoding="utf-8"):
+            # the same folder again keeps its number
+            return folder.name
+    taken = {int(m[1]) for f in (home / "raw").glob("Dataset*") if (m := _NAME.match(f.name))}
+    number = next(n for n in range(501, 1000) if n not in taken)
+    word = re.sub(r"\W+", "_", source.name).strip("_") or "data"
+    return f"Dataset{number:03d}_{word}"
+
+
+def _patients(found: Source, pattern: str | None) -> dict[str, str]:
+    if pattern is None:
+        return {}
+    try:
+        search = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--patient {pattern!r} is no regular expression: {error}") from None
+    patients = {}
+    for name in found.cases:
+        match = search.search(name)
+        if match is None:
+            raise UsageError(f"--patient {pattern!r} does not match the case {name!r}.")
+        patients[name] = match[1] if search.groups else match[0]
+    return patients
+
+
+def _copy(cases: Mapping[str, Any], target: Path) -> dict[str, Any]:
+    copied = {}
+    for name, entry in cases.items():
+        images = [_copy_file(Path(image), target / "imagesTr") for image in entry["images"]]
+        label = _copy_file(Path(entry["label"]), target / "labelsTr") if entry["label"] else None
+        copied[name] = {"images": images, "label": label}
+    return copied
+
+
+def _copy_file(file: Path, folder: Path) -> str:
+    if not file.is_file():
+        return str(file)
+    with atomic_path(folder / file.name) as partial:
+        shutil.copyfile(file, partial)
+    return f"{folder.name}/{file.name}"
+
+
+def _report(found: Source, target: Path) -> None:
+    for note in found.notes:
+        warn("%s", note)
+    say("%s: %d cases, labels %s.", target.name, len(found.cases), ", ".join(found.labels))

@@ -1,0 +1,1 @@
+"""Floor 5: the fields, each with the same stages."""

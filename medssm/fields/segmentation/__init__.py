@@ -1,0 +1,1 @@
+"""Segmentation: plan, preprocess, train, predict, evaluate."""

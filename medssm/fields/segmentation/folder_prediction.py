@@ -1,0 +1,272 @@
+"""Cases to a folder of label maps: each on its own, streamed, atomic, resumable."""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from medssm.core.errors import InterruptedRunError, MedssmError
+from medssm.core.files import digest
+from medssm.core.log import Progress, detail, say
+from medssm.fields.segmentation.case_prediction import CasePredictor, Prepared
+from medssm.fields.segmentation.inputs import InputCase
+from medssm.fields.segmentation.plan_file import Plan
+from medssm.fields.segmentation.prediction_records import (
+    RECORDS,
+    PredictionRecord,
+    hash_files,
+    why_again,
+    write_record,
+)
+from medssm.inference.device import choose_device, describe_device
+from medssm.inference.streaming import Scratch
+from medssm.inference.windows import WindowSettings
+from medssm.training.interruption import Interruption
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What decides how a network's answer becomes a label map.
+
+    Args:
+        mirroring: Average over mirror images, along the axes that training mirrored.
+        step_size: Largest step between windows as a part of the window.
+        save_probabilities: Also write {case}.npz with the array "probabilities".
+        largest_component: Keep only the largest piece of every label.
+        overwrite: Predict again what is there and fits.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        autocast: Half precision on a GPU.
+        window_batch: Windows a forward pass.
+        workers: Cases preprocessed ahead while the network computes.
+        scratch: Folder for temporary files; None takes the output folder.
+    """
+
+    mirroring: bool = True
+    step_size: float = 0.5
+    save_probabilities: bool = False
+    largest_component: bool = False
+    overwrite: bool = False
+    device: str = "auto"
+    autocast: bool = True
+    window_batch: int = 1
+    workers: int = 1
+    scratch: Path | str | None = None
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """What came of a prediction.
+
+    Args:
+        done: Cases that were predicted now.
+        failed: Cases that could not be, with the reason.
+        skipped: Cases whose output was there, whole and fitting.
+        output: The folder.
+        exit_code: 0, or that of the gravest failed case (70 where the fault is ours).
+    """
+
+    done: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    output: Path = Path()
+    exit_code: int = 0
+
+    def line(self) -> str:
+        """The report in a sentence."""
+        return (
+            f"done {len(self.done)}, failed {len(self.failed)}, skipped {len(self.skipped)} "
+            f"in {self.output}"
+        )
+
+    def joined(self, other: "PredictReport") -> "PredictReport":
+        """This report and another of the same folder as one."""
+        return PredictReport(
+            self.done + other.done,
+            {**self.failed, **other.failed},
+            self.skipped + other.skipped,
+            self.output,
+            max(self.exit_code, other.exit_code),
+        )
+
+
+def predict_to_folder(
+    network: nn.Module,
+    plan: Plan,
+    cases: Sequence[InputCase],
+    folder: Path,
+    *,
+    file_ending: str,
+    mirror_axes: tuple[int, ...] = (),
+    settings: PredictSettings | None = None,
+    model_key: str = "",
+) -> PredictReport:
+    """Predict cases with a network that is in memory; needs no model folder.
+
+    Args:
+        network: Windows (B, C, *window) to logits (B, K, *window).
+        plan: How images are preprocessed and labels restored.
+        cases: What to predict.
+        folder: Where label maps go, each with a record under .medssm/.
+        file_ending: Ending of the label maps, e.g. ".nii.gz".
+        mirror_axes: Axes that training mirrored.
+        settings: Everything else.
+        model_key: Hash of the network; without it nothing counts as already predicted.
+
+    Returns:
+        Which cases are done, failed and skipped.
+
+    Raises:
+        InterruptedRunError: A signal asked to stop; the case in work was dropped.
+    """
+    settings = settings or PredictSettings()
+    key = digest([model_key, _deciding(settings), list(mirror_axes)]) if model_key else ""
+    todo, skipped = _split(cases, folder, key, settings)
+    report = PredictReport(skipped=tuple(skipped), output=folder)
+    if not todo:
+        return report
+    device = choose_device(settings.device)
+    say("predicting %d case(s) on %s", len(todo), describe_device(device))
+    scratch = Path(settings.scratch or folder / RECORDS)
+    scratch.mkdir(parents=True, exist_ok=True)
+    predictor = CasePredictor(
+        network=network,
+        plan=plan,
+        windows=WindowSettings(
+            size=tuple(plan.patch_size),
+            step=settings.step_size,
+            batch_size=settings.window_batch,
+            mirror_axes=mirror_axes if settings.mirroring else (),
+            autocast=settings.autocast and device.type == "cuda",
+        ),
+        scratch=Scratch(scratch),
+        file_ending=file_ending,
+        save_probabilities=settings.save_probabilities,
+        largest_component=settings.largest_component,
+    )
+    with _evaluating(network, device):
+        return report.joined(_run(predictor, todo, folder, key, settings.workers))
+
+
+def _deciding(settings: PredictSettings) -> dict[str, Any]:
+    """The settings that change what is written."""
+    names = ("mirroring", "step_size", "save_probabilities", "largest_component")
+    return {name: getattr(settings, name) for name in names}
+
+
+def _split(
+    cases: Sequence[InputCase], folder: Path, key: str, settings: PredictSettings
+) -> tuple[list[InputCase], list[str]]:
+    todo, skipped = [], []
+    for case in cases:
+        again = settings.overwrite or case.problem or not key
+        reason = "asked for" if again else why_again(folder, case.name, key, case.files)
+        if reason:
+            detail("%s: %s", case.name, reason)
+            todo.append(case)
+        else:
+            skipped.append(case.name)
+    return todo, skipped
+
+
+@contextmanager
+def _evaluating(network: nn.Module, device: Any) -> Iterator[None]:
+    training = network.training
+    network.to(device).eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+def _run(
+    predictor: CasePredictor, cases: Sequence[InputCase], folder: Path, key: str, ahead: int
+) -> PredictReport:
+    done: list[str] = []
+    failed: dict[str, str] = {}
+    exit_code = 0
+    bar = Progress(len(cases), "predict")
+    with Interruption() as stop:
+        watch = _Watch(stop, cases)
+        for case, prepare in _prepared_ahead(predictor, cases, ahead):
+            watch.check()
+            try:
+                _one(predictor, case, prepare, (folder, key), watch.windows)
+                done.append(case.name)
+            except InterruptedRunError:
+                raise
+            except MedssmError as error:
+                failed[case.name], exit_code = str(error), max(exit_code, error.exit_code)
+            except Exception as error:
+                # one case must not take the others with it, whatever its file holds
+                detail("%s", "".join(traceback.format_exception(error)))
+                failed[case.name] = f"unexpected {type(error).__name__}: {error}"
+                exit_code = MedssmError.exit_code
+            watch.finished += 1
+            bar.step(case.name)
+    return PredictReport(tuple(done), failed, (), folder, exit_code)
+
+
+class _Watch:
+    """Looks for a request to stop between windows, and shows how far a single case is."""
+
+    def __init__(self, stop: Interruption, cases: Sequence[InputCase]) -> None:
+        self.stop, self.cases, self.finished = stop, cases, 0
+        self.bar: Progress | None = None
+
+    def check(self) -> None:
+        if self.stop.requested:
+            raise InterruptedRunError(
+                f"stopped on request after {self.finished} of {len(self.cases)} case(s); the same "
+                "command goes on from there."
+            )
+
+    def windows(self, count: int, total: int) -> None:
+        # with the last window the case is nearly done: finish it
+        if count < total:
+            self.check()
+        if len(self.cases) == 1:
+            self.bar = self.bar or Progress(total, f"{self.cases[0].name}: windows")
+            self.bar.step(count=count - self.bar.done)
+
+
+def _one(
+    predictor: CasePredictor,
+    case: InputCase,
+    prepare: Callable[[], Prepared],
+    place: tuple[Path, str],
+    on_windows: Callable[[int, int], None],
+) -> None:
+    folder, key = place
+    began = time.monotonic()
+    prepared = prepare()
+    inputs = hash_files(case.files)
+    outputs = predictor.predict(case, prepared, folder, on_windows)
+    seconds = round(time.monotonic() - began, 3)
+    write_record(folder, PredictionRecord(case.name, key, inputs, outputs, seconds))
+
+
+def _prepared_ahead(
+    predictor: CasePredictor, cases: Sequence[InputCase], ahead: int
+) -> Iterator[tuple[InputCase, Callable[[], Prepared]]]:
+    """Preprocess the next cases while the network works on one."""
+    if ahead < 1:
+        for case in cases:
+            yield case, partial(predictor.prepare, case)
+        return
+    with ThreadPoolExecutor(ahead) as pool:
+        waiting: list[Future[Prepared]] = []
+        try:
+            for index, case in enumerate(cases):
+                while len(waiting) < min(ahead + 1, len(cases) - index):
+                    waiting.append(pool.submit(predictor.prepare, cases[index + len(waiting)]))
+                yield case, waiting.pop(0).result
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,141 @@
+"""Which images to predict: one file, a folder in nnU-Net's or in plain names, or a list."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medssm.core.errors import BadDataError, UsageError, nearest
+from medssm.core.files import is_temporary
+
+_CHANNEL_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class InputCase:
+    """One case to predict.
+
+    Args:
+        name: Name of the output without its ending.
+        files: One image a channel, in the order of the channels.
+        prepare: Gives the preprocessed image and its properties where they lie on disk already;
+            without it the files are preprocessed.
+        problem: Why this case cannot be predicted, known before its files were opened.
+    """
+
+    name: str
+    files: tuple[Path, ...] = ()
+    prepare: Callable[[], tuple[Any, Mapping[str, Any]]] | None = None
+    problem: str = ""
+
+
+def find_inputs(
+    source: Path | Sequence[Path], channels: int, file_ending: str, outputs: Path | None = None
+) -> list[InputCase]:
+    """Find the cases of an input.
+
+    Args:
+        source: A file, a folder or a list of files.
+        channels: How many channels the model takes.
+        file_ending: Ending of the model's images, e.g. ".nii.gz".
+        outputs: The folder of the predictions; where it lies inside of the input it is no input.
+
+    Returns:
+        The cases by name; one whose channels are incomplete carries a problem.
+
+    Raises:
+        BadDataError: There is no such file or folder, or no image in it.
+        UsageError: The output folder is the input folder.
+    """
+    files = _files(source, file_ending, outputs)
+    return _group(files, channels, file_ending)
+
+
+def _files(source: Path | Sequence[Path], ending: str, outputs: Path | None) -> list[Path]:
+    if not isinstance(source, Path):
+        missing = [str(path) for path in source if not Path(path).is_file()]
+        if missing:
+            raise BadDataError(f"input files that do not exist: {', '.join(missing)}.")
+        return [Path(path) for path in source]
+    if not source.exists():
+        raise BadDataError(f"{source}: the input does not exist. Name an image or a folder.")
+    if source.is_file():
+        return [source, *_other_channels(source, ending)]
+    if outputs is not None and outputs.resolve() == source.resolve():
+        raise UsageError(f"{source}: input and output are the same folder; name another output.")
+    files = sorted(path for path in source.iterdir() if _is_image(path, ending))
+    if not files:
+        found = sorted({"".join(path.suffixes) for path in source.iterdir() if path.is_file()})
+        raise BadDataError(
+            f"{source}: no image with the ending {ending}, which this model takes "
+            f"(endings found: {', '.join(found) or 'none'}). Convert the images or name the "
+            "folder that holds them."
+        )
+    return files
+
+
+def _is_image(path: Path, ending: str) -> bool:
+    visible = not path.name.startswith(".") and not is_temporary(path)
+    return path.is_file() and visible and path.name.endswith(ending)
+
+
+def _channel_of(stem: str) -> tuple[str, int] | None:
+    """Split "case_0001" in "case" and 1."""
+    name, _, digits = stem.rpartition("_")
+    if name and len(digits) == _CHANNEL_DIGITS and digits.isdecimal():
+        return name, int(digits)
+    return None
+
+
+def _other_channels(file: Path, ending: str) -> list[Path]:
+    split = _channel_of(file.name.removesuffix(ending))
+    if split is None:
+        return []
+    siblings = sorted(file.parent.glob(f"{split[0]}_{'[0-9]' * _CHANNEL_DIGITS}{ending}"))
+    return [path for path in siblings if path != file]
+
+
+def _group(files: Sequence[Path], channels: int, ending: str) -> list[InputCase]:
+    groups: dict[str, dict[int, Path]] = defaultdict(dict)
+    doubled: dict[str, str] = {}
+    for file in files:
+        stem = file.name.removesuffix(ending)
+        split = _channel_of(stem)
+        if split is None or (channels == 1 and split[1] != 0):
+            # a model of one channel takes any name, also one that ends in four digits
+            split = (stem, 0)
+        name, channel = split
+        if channel in groups[name]:
+            doubled[name] = f"{groups[name][channel]} and {file} are the same case and channel"
+        groups[name][channel] = file
+    return [
+        _case(name, found, channels, doubled.get(name, ""))
+        for name, found in sorted(groups.items())
+    ]
+
+
+def _case(name: str, found: Mapping[int, Path], channels: int, problem: str) -> InputCase:
+    expected = set(range(channels))
+    if not problem and set(found) != expected:
+        missing = [f"_{index:04d}" for index in sorted(expected - set(found))]
+        extra = [found[index].name for index in sorted(set(found) - expected)]
+        problem = (
+            f"{found[min(found)]}: the model takes {channels} channel(s), one file each named "
+            f"{name}_0000 and so on; missing {', '.join(missing) or 'none'}, "
+            f"beyond them {', '.join(extra) or 'none'}"
+        )
+    return InputCase(name, tuple(found[index] for index in sorted(found)), problem=problem)
+
+
+def choose_cases(cases: Sequence[InputCase], names: Sequence[str]) -> list[InputCase]:
+    """Keep the cases that were asked for by name.
+
+    Raises:
+        UsageError: No such case; the message offers the nearest.
+    """
+    known = {case.name: case for case in cases}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"cases: there is no case {name!r}; {nearest(name, known)}")
+    return [known[name] for name in names]

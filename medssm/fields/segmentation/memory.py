@@ -1,0 +1,87 @@
+"""How much memory a training step of our networks takes: measured on two small patches."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medssm.core.log import detail
+from medssm.data.manifest import Manifest
+from medssm.fields.segmentation.nnunet.planner import MemoryModel
+from medssm.networks import NETWORKS
+
+# float32 weights, gradients, two moments of Adam and the averaged weights
+_COPIES_OF_WEIGHTS = 5
+# what kernels allocate beside the activations that are kept, seen on real steps
+_WORKSPACE = 1.3
+_SMALL = {2: ((64, 64), (96, 96)), 3: ((16, 16, 16), (32, 32, 32))}
+
+
+def memory_models(
+    network: Mapping[str, Any], manifest: Manifest, limits: Any
+) -> dict[int, MemoryModel]:
+    """Measure a network in 2D and in 3D.
+
+    Args:
+        network: Its name and arguments; sizes of data are filled in.
+        manifest: Says channels and classes.
+        limits: Has memory_gb, max_voxels_2d and max_voxels_3d.
+
+    Returns:
+        The model of each number of spatial axes.
+    """
+    models = {}
+    for dims in (2, 3):
+        sizes = {
+            "spatial_dims": dims,
+            "in_channels": len(manifest.channels),
+            "out_channels": manifest.labels.num_outputs,
+        }
+        arguments = {**{k: v for k, v in network.items() if v is not None}, **sizes}
+        net = NETWORKS.build(**arguments)
+        per_voxel = bytes_per_voxel(net, dims, len(manifest.channels)) * _WORKSPACE
+        weights = sum(parameter.numel() for parameter in net.parameters()) * 4
+        models[dims] = MemoryModel(
+            fixed_bytes=weights * _COPIES_OF_WEIGHTS,
+            bytes_per_voxel=per_voxel,
+            target_bytes=limits.memory_gb * 2**30,
+            max_voxels=limits.max_voxels_3d if dims == 3 else limits.max_voxels_2d,
+        )
+        detail("%dD: %.0f bytes a voxel of a patch, %.1f MB fixed", dims, per_voxel, weights / 1e6)
+    return models
+
+
+def bytes_per_voxel(network: nn.Module, spatial_dims: int, channels: int) -> float:
+    """Bytes that a forward pass keeps for the backward pass, by voxel of the patch.
+
+    Two sizes, so that what does not grow with the patch drops out.
+    """
+    kept = []
+    for size in _SMALL[spatial_dims]:
+        x = torch.zeros(1, channels, *size)
+        kept.append((kept_bytes(network, x), x[0, 0].numel()))
+    (small, few), (large, many) = kept
+    return (large - small) / (many - few)
+
+
+def kept_bytes(network: nn.Module, x: Tensor) -> int:
+    """Bytes of the distinct tensors that autograd keeps of a forward pass, weights left out.
+
+    Shape:
+        x: (B, C, *S).
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    storages: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    network.train()
+    held = []
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        held.append(network(x))
+    return sum(storages.values())

@@ -1,0 +1,232 @@
+"""Preprocess: every case into nnU-Net's store, resumable, each case with a record."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medssm.core.errors import BadDataError, MachineError
+from medssm.core.files import digest, read_json, remove_temporaries, sha256, write_json
+from medssm.core.log import Progress, detail, say, warn
+from medssm.data.manifest import Case, Manifest
+from medssm.fields.segmentation.plan_file import OURS, Plan
+from medssm.fields.segmentation.workers import run_cases
+from medssm.runs.workspace import Workspace
+
+# image float32 and label int16, before compression
+_BYTES_PER_VOXEL = 6
+_RECORDS = ".medssm"
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """What a user may say about preprocessing.
+
+    Args:
+        workers: Processes; 1 works in this process, 0 chooses by the amount of work.
+        skip_bad: Go on without cases that fail, instead of ending with an error.
+        force: Do every case again.
+        verify: Hash the outputs of finished cases again, instead of comparing their sizes.
+    """
+
+    workers: int = 0
+    skip_bad: bool = False
+    force: bool = False
+    verify: bool = False
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """One case to preprocess; travels to a worker process."""
+
+    case: Case
+    plan: Plan
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The case."""
+        return self.case.name
+
+    def run(self) -> None:
+        """Preprocess the case, then write its record: with the record it counts as done."""
+        # loads torch and nnunetv2, once a process
+        from medssm.fields.segmentation.nnunet.preprocessing import hashes, store_case
+
+        if self.case.label is None:
+            raise BadDataError(f"{self.name}: no label file. Expected one for a training case.")
+        store_case(self.name, self.case.images, self.case.label, self.plan, self.folder)
+        made = hashes(self.name, self.folder)
+        record = {
+            "case": self.name,
+            "settings": settings_hash(self.plan),
+            "inputs": {str(file): _facts(file) for file in (*self.case.images, self.case.label)},
+            "outputs": {
+                name: {"sha256": value, "size": (self.folder / name).stat().st_size}
+                for name, value in made.items()
+            },
+        }
+        write_json(record_file(self.folder, self.name), record)
+
+
+def preprocess(
+    config: PreprocessConfig, plan: Plan, manifest: Manifest, workspace: Workspace
+) -> Path:
+    """Fill the store of a plan; what is there and fits is left alone.
+
+    Args:
+        config: What to do.
+        plan: The plan.
+        manifest: The data set.
+        workspace: Where the store lies.
+
+    Returns:
+        The folder with {case}.b2nd, {case}_seg.b2nd and {case}.pkl.
+
+    Raises:
+        BadDataError: Cases failed (named, with the reason); all others are done.
+        MachineError: Not enough disk; nothing was begun.
+    """
+    folder = workspace.store(plan.data_identifier)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(folder)
+    cases = {name: case for name, case in manifest.cases.items() if name not in _left_out(plan)}
+    todo = [
+        case
+        for case in cases.values()
+        if config.force or not is_done(case, plan, folder, config.verify)
+    ]
+    complete = folder / _RECORDS / "complete.json"
+    if todo:
+        complete.unlink(missing_ok=True)
+        check_disk(len(todo), plan, folder)
+        if len(todo) < len(cases):
+            say("%d of %d cases are preprocessed already.", len(cases) - len(todo), len(cases))
+        jobs = [CaseJob(case, plan, folder) for case in todo]
+        failed = _run(jobs, config)
+        if failed and not config.skip_bad:
+            raise BadDataError(
+                f"{folder}: {len(failed)} of {len(cases)} cases failed: "
+                f"{', '.join(sorted(failed))} (reasons above); the others are done. Mend them and "
+                "run the same command again, or leave them out with --skip-bad."
+            )
+        cases = {name: case for name, case in cases.items() if name not in failed}
+    _copy_references(cases, workspace)
+    write_json(complete, {"cases": sorted(cases), "settings": settings_hash(plan)})
+    detail("store: %s", folder)
+    return folder
+
+
+def _run(jobs: list[CaseJob], config: PreprocessConfig) -> set[str]:
+    bar = Progress(len(jobs), "preprocess")
+    failed: set[str] = set()
+    for job, error in run_cases(jobs, config.workers):
+        bar.step(job.name)
+        if error is not None:
+            warn("%s failed: %s", job.name, error)
+            failed.add(job.name)
+    return failed
+
+
+def _left_out(plan: Plan) -> set[str]:
+    return set(plan.plans.get(OURS, {}).get("skipped", ()))
+
+
+def settings_hash(plan: Plan) -> str:
+    """A hash of what decides the content of the store."""
+    keys = (
+        "spacing", "normalization_schemes", "use_mask_for_norm", "resampling_fn_data",
+        "resampling_fn_seg", "resampling_fn_data_kwargs", "resampling_fn_seg_kwargs",
+        "preprocessor_name",
+    )  # fmt: skip
+    return digest(
+        [
+            {key: plan.settings.get(key) for key in keys},
+            plan.plans.get("transpose_forward"),
+            plan.plans.get("image_reader_writer"),
+            plan.plans.get("foreground_intensity_properties_per_channel"),
+            plan.dataset.get("labels"),
+        ]
+    )
+
+
+def record_file(folder: Path, name: str) -> Path:
+    """Where the record of a case lies; stock nnU-Net does not look into the folder."""
+    return folder / _RECORDS / "cases" / f"{name}.json"
+
+
+def is_done(case: Case, plan: Plan, folder: Path, verify: bool = False) -> bool:
+    """Whether the store holds a case made from these inputs by this plan, undamaged."""
+    file = record_file(folder, case.name)
+    if not file.is_file():
+        return False
+    try:
+        record = read_json(file)
+        same = record["settings"] == settings_hash(plan)
+        inputs = (*case.images, *([case.label] if case.label else []))
+        same = same and record["inputs"].keys() == {str(path) for path in inputs}
+        same = same and all(_unchanged(path, record["inputs"][str(path)]) for path in inputs)
+        outputs: Mapping[str, Any] = record["outputs"]
+    except (BadDataError, KeyError, TypeError):
+        return False
+    if not same:
+        return False
+    for name, facts in outputs.items():
+        output = folder / name
+        if not output.is_file() or output.stat().st_size != facts["size"]:
+            return False
+        if verify and sha256(output) != facts["sha256"]:
+            return False
+    return True
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    status = file.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256(file)}
+
+
+def _unchanged(file: Path, facts: Mapping[str, Any]) -> bool:
+    if not file.is_file() or file.stat().st_size != facts["size"]:
+        return False
+    # a copied or touched file has a new time and the same content
+    return file.stat().st_mtime_ns == facts["mtime_ns"] or sha256(file) == facts["sha256"]
+
+
+def check_disk(cases: int, plan: Plan, folder: Path) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        MachineError: With both numbers.
+    """
+    shape = plan.settings.get("median_image_size_in_voxels") or plan.patch_size
+    voxels = float(np.prod([float(size) for size in shape]))
+    if len(shape) == 2:
+        depth = plan.plans.get("original_median_shape_after_transp", [1])[0]
+        voxels *= float(depth)
+    needed = cases * voxels * max(1, plan.num_channels) * _BYTES_PER_VOXEL
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise MachineError(
+            f"{folder}: preprocessing {cases} cases takes about {needed / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB are free. Free some, or choose another place with --home."
+        )
+
+
+def _copy_references(cases: Mapping[str, Case], workspace: Workspace) -> None:
+    """Labels beside the store, as stock nnU-Net keeps them for its validation."""
+    folder = workspace.preprocessed / "gt_segmentations"
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in cases.values():
+        if case.label is None:
+            continue
+        ending = (
+            "".join(case.label.suffixes[-2:]) if case.label.suffix == ".gz" else (case.label.suffix)
+        )
+        target = folder / f"{case.name}{ending}"
+        if not target.is_file() or target.stat().st_size != case.label.stat().st_size:
+            partial = target.with_name(f".medssm-partial-00000000-{target.name}")
+            shutil.copyfile(case.label, partial)
+            partial.replace(target)
