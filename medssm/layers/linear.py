@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROWS = 2048
-"""Tokens a chunk: enough for a product to be worth a core, few enough to fill all cores."""
+ROWS, MOST = 512, 64
+"""Fewest tokens of a chunk, and most chunks: each worth a core, enough of them for all cores."""
 WIDEST = 256
 """Above this many channels the library's own matrix product is as fast."""
 
@@ -61,8 +61,8 @@ def _chunks(x: Tensor, weights: tuple[Tensor, ...]) -> int:
     if x.device.type != "cpu" or torch.compiler.is_compiling() or not (skinny and same):
         return 1
     tokens = x.numel() // x.shape[-1]
-    wanted = tokens // ROWS
-    return next((parts for parts in range(wanted, wanted // 2, -1) if tokens % parts == 0), 1)
+    wanted = min(MOST, tokens // ROWS)
+    return next((parts for parts in range(wanted, 3, -1) if tokens % parts == 0), 1)
 
 
 class _ChunkedLinear(torch.autograd.Function):

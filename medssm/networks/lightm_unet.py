@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -252,7 +252,7 @@ class LightMUNet(nn.Module):
         for level, blocks in enumerate(self.levels):
             if level:
                 x = self.downs[level - 1](x)
-            for block in blocks:
+            for block in cast("nn.ModuleList", blocks):
                 x = block(x)
             maps.append(x)
         return maps

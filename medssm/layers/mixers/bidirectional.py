@@ -5,11 +5,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from medssm.layers.linear import TokenLinear, token_linears
 from medssm.layers.mixers.mamba import (
     CausalConv,
+    KernelCost,
     decay_parameter,
+    kernel_cost,
     scan_inputs,
     skip_parameter,
     step_projection,
@@ -70,7 +73,8 @@ class BidirectionalMamba(nn.Module):
         """Mix tokens along the flattened grid, forwards and backwards."""
         tokens = x.flatten(1, -2)  # (B, L, C)
         value, gate = token_linears(tokens, *self.in_proj.weight.chunk(2))
-        routes = there_and_back(tokens.shape[1])
+        with unset_fake_temporarily():  # the table is kept for later calls: it must hold numbers
+            routes = there_and_back(tokens.shape[1])
         u = causal_conv1d(
             value,
             torch.stack((self.conv1d.weight[:, 0], self.conv1d_b.weight[:, 0])),
@@ -95,3 +99,7 @@ class BidirectionalMamba(nn.Module):
             z=gate,
         )
         return (self.out_proj(y) * self.scale).view_as(x)
+
+    def kernel_cost(self, tokens: int) -> KernelCost:
+        """What the fused operators compute for so many tokens."""
+        return kernel_cost(tokens, self.conv1d.weight, self.A_log, self.dt_proj.weight, 2)

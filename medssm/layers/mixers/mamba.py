@@ -1,6 +1,7 @@
 """The Mamba-1 mixer: gate, causal convolution and one selective scan over flattened space."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,31 @@ from medssm.ops.scan import selective_scan
 
 DT_RANGE = (1e-3, 1e-1)
 DT_FLOOR = 1e-4
+
+
+class KernelCost(NamedTuple):
+    """Work inside fused operators, which no counter of matrix products sees.
+
+    Args:
+        macs: Multiply-adds of the causal convolution and of the low-rank step.
+        scan_flops: Floating-point operations of the recurrence.
+    """
+
+    macs: int
+    scan_flops: int
+
+
+def kernel_cost(
+    tokens: int, taps: Tensor, decay: Tensor, step: Tensor, directions: int = 1
+) -> KernelCost:
+    """The work of one mixer: nine operations a token and state, two more a token and channel.
+
+    Shape:
+        taps: (e, 1, w), decay: (e, N), step: (e, R).
+    """
+    macs = tokens * (taps.numel() + step.numel())
+    flops = 9 * tokens * decay.numel() + 2 * tokens * decay.shape[0]
+    return KernelCost(directions * macs, directions * flops)
 
 
 class CausalConv(nn.Module):
@@ -82,6 +108,10 @@ class Mamba(nn.Module):
             z=gate,
         )
         return self.out_proj(y).view_as(x)
+
+    def kernel_cost(self, tokens: int) -> KernelCost:
+        """What the fused operators compute for so many tokens."""
+        return kernel_cost(tokens, self.conv1d.weight, self.A_log, self.dt_proj.weight)
 
 
 def scan_inputs(u: Tensor, x_proj: Tensor, state: int) -> tuple[Tensor, ...]:

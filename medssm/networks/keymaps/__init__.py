@@ -47,7 +47,7 @@ def load_official(
     keymap: KeyMap = KEYMAPS.load(name)
     state = unwrap(_read(weights) if isinstance(weights, str | Path) else weights)
     network: nn.Module = NETWORKS.build(**{"name": name, **keymap.infer(state), **hints})
-    fitted, report = keymap.to_ours(state, network.state_dict(), len(network.divisors))
+    fitted, report = keymap.to_ours(state, network.state_dict(), _rank(network))
     if not allow_partial:
         report.raise_unless_complete()
     network.load_state_dict(fitted, strict=False)
@@ -61,7 +61,13 @@ def to_official(name: str, network: nn.Module) -> dict[str, Tensor]:
         BadDataError: A weight of ours has no official name.
     """
     keymap: KeyMap = KEYMAPS.load(name)
-    return keymap.to_official(network.state_dict(), len(network.divisors))
+    return keymap.to_official(network.state_dict(), _rank(network))
+
+
+def _rank(network: nn.Module) -> int:
+    """Number of spatial axes of a network."""
+    divisors: tuple[int, ...] = network.divisors  # type: ignore[assignment]
+    return len(divisors)
 
 
 def _read(file: Path | str) -> Mapping[str, Any]:

@@ -174,12 +174,15 @@ class KeyMap:
         """
         unnamed: list[str] = []
         for rules in self.layouts:
-            named = {name: _first(rules, lambda rule, n=name: rule.back(n)) for name in ours}
+            named = {name: _first(rules, name, Rule.back) for name in ours}
             unnamed = [name for name, found in named.items() if found is None]
             if not unnamed:
                 return {
-                    key: ours[name].reshape(rule.official_shape(ours[name].shape, spatial_dims))
-                    for name, (key, rule) in named.items()  # type: ignore[misc]
+                    found[0]: ours[name].reshape(
+                        found[1].official_shape(ours[name].shape, spatial_dims)
+                    )
+                    for name, found in named.items()
+                    if found is not None
                 }
         raise BadDataError(f"no official layout has a name for {', '.join(unnamed[:5])}")
 
@@ -195,7 +198,7 @@ def _translate_all(
         if key.endswith(COUNTER_LEFTOVERS):
             report.ignored[key] = "left by a counter of operations, no weight"
             continue
-        found = _first(rules, lambda rule, k=key: rule.forward(k))
+        found = _first(rules, key, Rule.forward)
         if found is None or found[0] not in ours:
             report.left_over.append(key)
             continue
@@ -212,11 +215,11 @@ def _translate_all(
 
 
 def _first(
-    rules: Sequence[Rule], translated: Callable[[Rule], str | None]
+    rules: Sequence[Rule], key: str, side: Callable[[Rule, str], str | None]
 ) -> tuple[str, Rule] | None:
     """The first rule that knows a key, with the other side's name."""
     for rule in rules:
-        name = translated(rule)
+        name = side(rule, key)
         if name is not None:
             return name, rule
     return None

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from medssm.core.errors import UsageError
+from medssm.layers.mixers import MIXERS, build_mixer
+from tests.support.tiny import TINY_MIXERS
+
+CHANNELS = 8
+GRIDS = {2: (6, 5), 3: (4, 3, 5)}
+NAMES = sorted(MIXERS)
+
+
+def tiny(name: str, spatial_dims: int = 3) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_mixer({"name": name, **TINY_MIXERS[name]}, CHANNELS, spatial_dims)
+
+
+def test_names_complete() -> None:
+    assert set(TINY_MIXERS) == set(MIXERS)
+
+
+@pytest.mark.parametrize("spatial_dims", GRIDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_keeps_the_shape_and_reaches_every_parameter(name: str, spatial_dims: int) -> None:
+    mixer = tiny(name, spatial_dims)
+    x = torch.randn(2, *GRIDS[spatial_dims], CHANNELS, requires_grad=True)
+    y = mixer(x)
+    assert y.shape == x.shape
+    y.square().mean().backward()
+    for key, parameter in mixer.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().sum() > 0, key
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_of_a_batch_do_not_meet(name: str) -> None:
+    mixer = tiny(name)
+    x = torch.randn(3, *GRIDS[3], CHANNELS)
+    together = mixer(x)
+    alone = torch.cat([mixer(each[None]) for each in x])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_causal_mixer_sees_no_later_token_and_the_others_do(name: str) -> None:
+    mixer = tiny(name)
+    x = torch.randn(1, *GRIDS[3], CHANNELS)
+    changed = x.clone()
+    changed[:, -1, -1, -1] += 1.0
+    same = torch.isclose(mixer(x), mixer(changed), atol=1e-6).flatten(1, -2)[0, :-1].all()
+    assert bool(same) == mixer.causal
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_stays_near_float32(name: str) -> None:
+    mixer = tiny(name)
+    x = torch.randn(2, *GRIDS[3], CHANNELS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = mixer(x)
+    torch.testing.assert_close(low.float(), mixer(x), atol=0.05, rtol=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_takes_a_view_that_is_not_contiguous(name: str) -> None:
+    mixer = tiny(name)
+    x = torch.randn(2, CHANNELS, *GRIDS[3]).movedim(1, -1)
+    torch.testing.assert_close(mixer(x), mixer(x.contiguous()), atol=1e-5, rtol=1e-5)
+
+
+def test_a_wrong_mixer_argument_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'expand'"):
+        build_mixer({"name": "mamba", "expnd": 2}, CHANNELS, 3)
+    with pytest.raises(UsageError, match="mixer needs a name"):
+        build_mixer({"state": 4}, CHANNELS, 3)
