@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from medssm.core.errors import BadDataError
 from medssm.core.files import is_temporary
 from medssm.data.findings import Finding
 from medssm.data.manifest import Manifest
+from medssm.data.readers import reader_of
 
 
 def check_folder(manifest: Manifest) -> list[Finding]:
@@ -52,14 +56,27 @@ def _home(files: set[Path]) -> Path | None:
 
 
 def _stray(manifest: Manifest, path: Path, among_labels: bool) -> Finding:
-    if path.name.endswith(manifest.file_ending):
-        found = "a label without an image" if among_labels else "an image that is no case's"
-        remedy = (
-            "add its image, or move it away" if among_labels else "name it CASE_0000, or move it"
-        )
-        problem = "no image" if among_labels else "stray image"
-        return Finding("", str(path), problem, "warning", found, "a pair", remedy)
-    return Finding(
-        "", str(path), "stray file", "warning", path.name, f"files ending {manifest.file_ending}",
-        "it is passed over; move it away",
-    )  # fmt: skip
+    if not path.name.endswith(manifest.file_ending):
+        return Finding(
+            "", str(path), "stray file", "warning", path.name,
+            f"files ending {manifest.file_ending}", "it is passed over; move it away",
+        )  # fmt: skip
+    if not among_labels:
+        return Finding("", str(path), "stray image", "warning", "an image that is no case's",
+                       "an image of a case", "name it CASE_0000, or move it")  # fmt: skip
+    count = _values(path)
+    if count > len(manifest.labels.values) * 4 + 8:
+        return Finding(
+            "", str(path), "wrong file", "warning", f"an image ({count} values) among the labels",
+            "a label map", "move it to the images, and put its label map here",
+        )  # fmt: skip
+    return Finding("", str(path), "no image", "warning", "a label without an image", "a pair",
+                   "add its image, or move it away")  # fmt: skip
+
+
+def _values(path: Path) -> int:
+    try:
+        return len(np.unique(reader_of(path).array(path)))
+    except BadDataError:
+        # unreadable and no case's: that it has no image is all there is to say
+        return 0

@@ -1,0 +1,294 @@
+"""Train: from a preprocessed store to a model folder that `predict` takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import medssm
+from medssm.core.errors import BadDataError, UsageError
+from medssm.core.files import digest, read_json, write_json, write_text
+from medssm.core.log import say
+from medssm.fields.segmentation.final_validation import validate_fold, validation_seconds
+from medssm.fields.segmentation.nnunet.augmentation import augmentation_rules, training_transforms
+from medssm.fields.segmentation.patches import Cut, PatchSamples, Store, centre_patch
+from medssm.fields.segmentation.plan_file import Plan
+from medssm.fields.segmentation.task import SegmentationTask
+from medssm.losses import LOSSES
+from medssm.networks import NETWORKS
+from medssm.runs.workspace import Workspace
+from medssm.training.config import TrainerConfig
+from medssm.training.engine import Run, fit
+from medssm.training.optimizers import OptimizerConfig
+from medssm.training.order import words_of
+from medssm.training.schedules import ScheduleConfig
+from medssm.training.task import Learning
+from medssm.training.warm_start import load_initial_weights
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """What happens to a patch before the network sees it.
+
+    Args:
+        name: nnU-Net's transforms, or none.
+        mirror: Whether to mirror; prediction then mirrors as well.
+        oversample: Share of a batch that is centred on foreground.
+    """
+
+    name: str = "nnunet"
+    mirror: bool = True
+    oversample: float = 0.33
+
+    def __post_init__(self) -> None:
+        if self.name not in ("nnunet", "none"):
+            raise UsageError(f"augmentation.name={self.name!r}: expected 'nnunet' or 'none'.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a user may say about a training.
+
+    Args:
+        network: Name and arguments.
+        loss: Name and arguments; None takes Dice with cross-entropy, binary for regions.
+        optimizer: The optimiser.
+        schedule: The learning rate over the run.
+        augmentation: What happens to patches.
+        trainer: The course.
+        fold: Which fold is held back, or "all" for none.
+        seed: Of everything random.
+        run: Name of the run; None is made of network, plan and configuration.
+        init: Weights to start from: a model folder, .safetensors or checkpoint.
+        batch_size: Patches a step; None takes the plan's.
+        patch_size: Voxels of a patch; None takes the plan's.
+        validate: Whether to predict the held-back cases at the end.
+    """
+
+    network: Mapping[str, Any]
+    loss: Mapping[str, Any] | None = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    fold: int | str = 0
+    seed: int = 0
+    run: str | None = None
+    init: str | None = None
+    batch_size: int | None = None
+    patch_size: tuple[int, ...] | None = None
+    validate: bool = True
+
+    def run_name(self, plan: Plan) -> str:
+        """The model folder's name."""
+        return self.run or f"{self.network['name']}__{plan.plans_name}__{plan.configuration}"
+
+
+def train(config: TrainConfig, plan: Plan, workspace: Workspace) -> Path:
+    """Train one fold, or go on with it.
+
+    Args:
+        config: What to do.
+        plan: The plan; ours or stock nnU-Net's.
+        workspace: Where store and results lie.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        BadDataError: The store lacks cases, or the fold does not exist.
+        InterruptedRunError: Stopped on request; the same command goes on.
+    """
+    plan = _resized(plan, config)
+    name = config.run_name(plan)
+    split = _split(workspace, plan, config.fold)
+    store = Store(workspace.store(plan.data_identifier), [*split["train"], *split["val"]])
+    network = _network(config)
+    _check_patch(network, plan)
+    folder = workspace.fold_folder(name, config.fold)
+    _write_model(workspace.model_folder(name), config, plan, workspace)
+    _write_config(folder, config)
+    if config.init is not None:
+        say("%s", load_initial_weights(network, Path(config.init)))
+    task = SegmentationTask(
+        network,
+        Learning(
+            config.optimizer, config.schedule, config.trainer.clip_norm,
+            config.trainer.max_bad_steps,
+        ),
+        _loss(config, plan),
+        plan.labels,
+        [centre_patch(store[case], plan.patch_size) for case in split["val"][:_QUICK_CASES]],
+    )  # fmt: skip
+    parameters = sum(each.numel() for each in network.parameters())
+    say(
+        "%s: fold %s, %d cases to train and %d held back; %s with %.2f M parameters, patch %s, "
+        "batch %d.", name, config.fold, len(split["train"]), len(split["val"]),
+        config.network["name"], parameters / 1e6, "x".join(map(str, plan.patch_size)),
+        plan.batch_size,
+    )  # fmt: skip
+    reserve = 0.0
+    if config.validate and split["val"] and config.trainer.max_time_s is not None:
+        reserve = validation_seconds(network, plan, store, split["val"], config)
+    outcome = fit(
+        task,
+        _samples(store, split["train"], plan, config),
+        config.trainer,
+        Run(folder, config.seed, plan.batch_size, _facts(config, plan, split), reserve),
+    )
+    if outcome.is_first_process and config.validate and split["val"]:
+        validate_fold(network, plan, workspace, split["val"], folder, config.augmentation.mirror)
+    if outcome.is_first_process:
+        write_json(
+            folder / "status.json", read_json(folder / "status.json") | {"state": "complete"}
+        )
+    return workspace.model_folder(name)
+
+
+# held-back cases that the quick validation looks at; the final one takes all
+_QUICK_CASES = 20
+
+
+def _resized(plan: Plan, config: TrainConfig) -> Plan:
+    """The plan with the user's own batch and patch."""
+    wishes: dict[str, Any] = {}
+    if config.batch_size is not None:
+        wishes["batch_size"] = config.batch_size
+    if config.patch_size is not None:
+        if len(config.patch_size) != plan.spatial_dims:
+            raise UsageError(
+                f"patch_size={list(config.patch_size)}: expected {plan.spatial_dims} numbers for "
+                f"{plan.configuration}."
+            )
+        wishes["patch_size"] = list(config.patch_size)
+    if not wishes:
+        return plan
+    settings = {**plan.settings, **wishes}
+    configurations = {**plan.plans["configurations"], plan.configuration: settings}
+    return replace(plan, plans={**plan.plans, "configurations": configurations})
+
+
+def _split(workspace: Workspace, plan: Plan, fold: int | str) -> dict[str, list[str]]:
+    file = workspace.preprocessed / "splits_final.json"
+    if fold == "all":
+        store = workspace.store(plan.data_identifier)
+        names = sorted(path.stem for path in store.glob("*.pkl") if not path.name.startswith("."))
+        return {"train": names, "val": []}
+    splits = read_json(file)
+    if not isinstance(fold, int) or not 0 <= fold < len(splits):
+        raise UsageError(f"fold={fold!r}: {file} has folds 0 to {len(splits) - 1}, or take all.")
+    split = splits[fold]
+    if not split["train"]:
+        raise BadDataError(f"{file}: fold {fold} has no training case.")
+    return {"train": list(split["train"]), "val": list(split["val"])}
+
+
+def _network(config: TrainConfig) -> nn.Module:
+    # the weights of the first step belong to the seed, not to what ran before in the process
+    state = torch.random.get_rng_state()
+    torch.manual_seed(words_of(config.seed)[0])
+    try:
+        network: nn.Module = NETWORKS.build(**config.network)
+    finally:
+        torch.random.set_rng_state(state)
+    return network
+
+
+def _check_patch(network: nn.Module, plan: Plan) -> None:
+    divisors = getattr(network, "divisors", None)
+    if not divisors or getattr(network, "pad", False):
+        return
+    wrong = [size for size, by in zip(plan.patch_size, divisors, strict=True) if size % by]
+    if wrong:
+        fitting = [-(-size // by) * by for size, by in zip(plan.patch_size, divisors, strict=True)]
+        raise UsageError(
+            f"patch {list(plan.patch_size)} does not fit the network, which needs multiples of "
+            f"{list(divisors)}; take patch_size={fitting} or network.pad=true."
+        )
+
+
+def _loss(config: TrainConfig, plan: Plan) -> nn.Module:
+    regions = plan.labels.has_regions
+    chosen = dict(config.loss or {"name": "dice_bce" if regions else "dice_ce"})
+    chosen.setdefault("batch_dice", plan.batch_dice)
+    chosen.setdefault("ignore", plan.labels.ignore)
+    if chosen["name"] == "dice_bce":
+        chosen.setdefault("regions", [plan.labels.members(n) for n in plan.labels.foreground])
+    loss: nn.Module = LOSSES.build(**chosen)
+    return loss
+
+
+def _samples(store: Store, names: list[str], plan: Plan, config: TrainConfig) -> PatchSamples:
+    augment = config.augmentation.name == "nnunet"
+    rules = augmentation_rules(plan)
+    ignore = plan.labels.ignore
+    values = sorted(plan.labels.values - {ignore})
+    cut = Cut(
+        size=rules.initial_patch_size if augment else plan.patch_size,
+        patch_size=plan.patch_size,
+        batch_size=plan.batch_size,
+        oversample=config.augmentation.oversample,
+        annotated=tuple([-1, *values]) if ignore is not None else None,
+    )
+    transforms = training_transforms(plan, config.augmentation.mirror) if augment else None
+    return PatchSamples(store, names, cut, transforms, config.seed)
+
+
+def _facts(config: TrainConfig, plan: Plan, split: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two runs the same run."""
+    return {
+        "network": dict(config.network),
+        "loss": dict(config.loss) if config.loss else None,
+        "optimizer": vars(config.optimizer),
+        "schedule": vars(config.schedule),
+        "augmentation": vars(config.augmentation),
+        "batch_size": plan.batch_size,
+        "patch_size": list(plan.patch_size),
+        "seed": config.seed,
+        "ema_decay": config.trainer.ema_decay,
+        "split": digest(split),
+        "data": digest([plan.plans.get("medssm", {}).get("inputs"), plan.data_identifier]),
+    }
+
+
+def _write_model(folder: Path, config: TrainConfig, plan: Plan, workspace: Workspace) -> None:
+    write_json(folder / "plans.json", plan.plans)
+    write_json(folder / "dataset.json", plan.dataset)
+    for name in ("dataset_fingerprint.json", "splits_final.json"):
+        file = workspace.preprocessed / name
+        if file.is_file():
+            write_json(folder / name, read_json(file))
+    write_json(
+        folder / "model.json",
+        {
+            "format": 1,
+            "field": "segmentation",
+            "dataset": workspace.dataset,
+            "network": dict(config.network),
+            "configuration": plan.configuration,
+            "plans_name": plan.plans_name,
+            "patch_size": list(plan.patch_size),
+            "mirror_axes": list(range(plan.spatial_dims)) if config.augmentation.mirror else [],
+            "medssm_version": medssm.__version__,
+        },
+    )
+
+
+def _write_config(folder: Path, config: TrainConfig) -> None:
+    import yaml
+
+    plain = {
+        name: vars(value) if hasattr(value, "__dataclass_fields__") else value
+        for name, value in vars(config).items()
+    }
+    text = yaml.safe_dump(_lists(plain), sort_keys=False, allow_unicode=True)
+    write_text(folder / "config.yaml", text)
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _lists(each) for key, each in value.items()}
+    return [_lists(each) for each in value] if isinstance(value, (list, tuple)) else value

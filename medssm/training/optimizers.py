@@ -1,0 +1,62 @@
+"""Optimisers by name, with weight decay only where it belongs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+# the decay of a state-space layer, its skip and its step size are rates, not weights
+_RATES = frozenset({"A_log", "A_logs", "D", "Ds", "dt_bias", "dt_projs_bias", "delta_bias"})
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """An optimiser and its numbers.
+
+    Args:
+        name: Which optimiser.
+        lr: Learning rate at the top of the schedule.
+        weight_decay: Decoupled for adamw, added to the gradient for adam and sgd.
+        betas: Averages of adam and adamw.
+        eps: Divisor's floor of adam and adamw.
+        momentum: Of sgd, in Nesterov's form.
+    """
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    momentum: float = 0.99
+
+
+def takes_decay(name: str, parameter: nn.Parameter) -> bool:
+    """Say whether weight decay may act on a parameter (not on norms, biases and rates)."""
+    if getattr(parameter, "_no_weight_decay", False) or parameter.ndim < 2:
+        return False
+    return name.rpartition(".")[2] not in _RATES
+
+
+def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """Make the optimiser over a network's trainable parameters, in two groups."""
+    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    groups = [
+        {
+            "params": [p for name, p in named if takes_decay(name, p)],
+            "weight_decay": config.weight_decay,
+        },
+        {"params": [p for name, p in named if not takes_decay(name, p)], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.name == "sgd":
+        nesterov = config.momentum > 0
+        return torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=nesterov)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(groups, config.lr, betas=config.betas, eps=config.eps)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group the same learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
