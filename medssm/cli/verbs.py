@@ -146,6 +146,9 @@ VERBS: dict[str, Verb] = {
         (
             Flag(("--name",), "DatasetNNN_Name (default: made from the folder's name)", "NAME"),
             Flag(("--copy",), "copy the files instead of naming their places"),
+            Flag(("--channels",), "names of the channels, e.g. CT or T1,T2", "A,B"),
+            Flag(("--labels",), "names of the foreground values 1, 2, ... in order", "A,B"),
+            Flag(("--patient",), "regular expression that finds the patient in a case name", "RE"),
         ),
         example="medssm import folder ./my_data --name Dataset004_Hippocampus",
     ),

@@ -8,6 +8,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -92,3 +93,29 @@ def _for_hydra(word: str, folder: Path) -> str:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+
+
+def parse_values(words: Sequence[str]) -> dict[str, Any]:
+    """Read key=value words without a configuration file, values as Hydra reads them.
+
+    Args:
+        words: Such as ``folds=[0,1]`` or ``mirroring=false``.
+
+    Returns:
+        Nested plain data.
+
+    Raises:
+        UsageError: A word that cannot be read.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        try:
+            override = OverridesParser.create().parse_override(word)
+        except HydraException as error:
+            raise UsageError(f"{word!r}: {_first_line(error)}") from None
+        place = values
+        *outer, last = override.key_or_group.split(".")
+        for name in outer:
+            place = place.setdefault(name, {})
+        place[last] = OmegaConf.to_container(OmegaConf.create({"v": override.value()}))["v"]
+    return values

@@ -231,7 +231,7 @@ def _samples(store: Store, names: list[str], plan: Plan, config: TrainConfig) ->
         patch_size=plan.patch_size,
         batch_size=plan.batch_size,
         oversample=config.augmentation.oversample,
-        annotated=tuple([-1, *values]) if ignore is not None else None,
+        annotated=(-1, *values) if ignore is not None else None,
     )
     transforms = training_transforms(plan, config.augmentation.mirror) if augment else None
     return PatchSamples(store, names, cut, transforms, config.seed)
