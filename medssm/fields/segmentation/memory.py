@@ -47,6 +47,7 @@ def memory_models(
             bytes_per_voxel=per_voxel,
             target_bytes=limits.memory_gb * 2**30,
             max_voxels=limits.max_voxels_3d if dims == 3 else limits.max_voxels_2d,
+            divisors=() if getattr(net, "pad", False) else tuple(getattr(net, "divisors", ())),
         )
         detail("%dD: %.0f bytes a voxel of a patch, %.1f MB fixed", dims, per_voxel, weights / 1e6)
     return models

@@ -12,7 +12,6 @@ from medssm.core.log import say, warn
 from medssm.data.integrity import Finding, check_manifest, format_findings
 from medssm.data.manifest import Manifest
 from medssm.data.splits import make_splits
-from medssm.fields.segmentation.memory import memory_models
 from medssm.fields.segmentation.plan_file import DEFAULT_PLANS, OURS, Plan, read_plan
 from medssm.runs.workspace import Workspace
 
@@ -59,15 +58,16 @@ def plan(
     Raises:
         BadDataError: The data set has errors and `skip_bad` is off; the table names them.
     """
-    # the adapter loads torch and nnunetv2: only when there is something to measure
-    from medssm.fields.segmentation.nnunet.fingerprint import extract_fingerprint
-    from medssm.fields.segmentation.nnunet.planner import plan_dataset
-
     file = workspace.plans_file(config.plans_name)
     inputs = input_hash(config, network, manifest)
     standing = _standing(file, inputs, config)
     if standing is not None:
         return standing
+    # these load torch and nnunetv2: only when there is something to measure
+    from medssm.fields.segmentation.memory import memory_models
+    from medssm.fields.segmentation.nnunet.fingerprint import extract_fingerprint
+    from medssm.fields.segmentation.nnunet.planner import plan_dataset
+
     usable, skipped = usable_cases(manifest, config.skip_bad, config.workers)
     splits = make_splits(usable)
     fingerprint = extract_fingerprint(usable, config.workers)

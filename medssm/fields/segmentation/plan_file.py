@@ -107,7 +107,7 @@ def read_plan(file: Path, configuration: str | None = None) -> Plan:
         raise BadDataError(f"{file}: no nnU-Net plan (configurations are missing); plan again.")
     known = [name for name in plans["configurations"] if "cascade" not in name]
     chosen = configuration or next((name for name in _ORDER if name in known), None)
-    if chosen not in known:
+    if chosen is None or chosen not in known:
         raise UsageError(f"{file}: no configuration {chosen!r}; {nearest(str(chosen), known)}")
     dataset_file = file.parent / "dataset.json"
     dataset = read_json(dataset_file)

@@ -1,5 +1,6 @@
 """Preprocess: every case into nnU-Net's store, resumable, each case with a record."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ from medssm.runs.workspace import Workspace
 
 # image float32 and label int16, before compression
 _BYTES_PER_VOXEL = 6
+# seen on a laptop's core with images of 0.1 to 20 million voxels, cubic resampling
+_SECONDS_PER_CASE = 0.04
+_VOXELS_PER_SECOND = 1.5e6
+# a process pays several seconds for the import of torch and nnunetv2
+_WORTH_A_PROCESS_SECONDS = 15
+_MOST_WORKERS = 16
 _RECORDS = ".medssm"
 
 
@@ -58,6 +65,8 @@ class CaseJob:
 
         if self.case.label is None:
             raise BadDataError(f"{self.name}: no label file. Expected one for a training case.")
+        # an older record must not vouch for files that are being replaced
+        record_file(self.folder, self.name).unlink(missing_ok=True)
         store_case(self.name, self.case.images, self.case.label, self.plan, self.folder)
         made = hashes(self.name, self.folder)
         record = {
@@ -94,6 +103,7 @@ def preprocess(
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporaries(folder)
     cases = {name: case for name, case in manifest.cases.items() if name not in _left_out(plan)}
+    _remove_strangers(folder, cases)
     todo = [
         case
         for case in cases.values()
@@ -102,11 +112,12 @@ def preprocess(
     complete = folder / _RECORDS / "complete.json"
     if todo:
         complete.unlink(missing_ok=True)
-        check_disk(len(todo), plan, folder)
+        voxels = stored_voxels(plan, workspace) * len(todo) / len(cases)
+        check_disk(len(todo), voxels, folder)
         if len(todo) < len(cases):
             say("%d of %d cases are preprocessed already.", len(cases) - len(todo), len(cases))
         jobs = [CaseJob(case, plan, folder) for case in todo]
-        failed = _run(jobs, config)
+        failed = _run(jobs, config.workers or choose_workers(len(jobs), voxels))
         if failed and not config.skip_bad:
             raise BadDataError(
                 f"{folder}: {len(failed)} of {len(cases)} cases failed: "
@@ -120,10 +131,10 @@ def preprocess(
     return folder
 
 
-def _run(jobs: list[CaseJob], config: PreprocessConfig) -> set[str]:
+def _run(jobs: list[CaseJob], workers: int) -> set[str]:
     bar = Progress(len(jobs), "preprocess")
     failed: set[str] = set()
-    for job, error in run_cases(jobs, config.workers):
+    for job, error in run_cases(jobs, workers):
         bar.step(job.name)
         if error is not None:
             warn("%s failed: %s", job.name, error)
@@ -195,24 +206,52 @@ def _unchanged(file: Path, facts: Mapping[str, Any]) -> bool:
     return file.stat().st_mtime_ns == facts["mtime_ns"] or sha256(file) == facts["sha256"]
 
 
-def check_disk(cases: int, plan: Plan, folder: Path) -> None:
+def stored_voxels(plan: Plan, workspace: Workspace) -> float:
+    """Voxels of all cases after resampling, channels and label counted."""
+    fingerprint = read_json(workspace.preprocessed / "dataset_fingerprint.json")
+    shapes = np.array(fingerprint["shapes_after_crop"], dtype=float)
+    spacings = np.array(fingerprint["spacings"], dtype=float)
+    order = list(plan.plans.get("transpose_forward", range(shapes.shape[1])))
+    # a 2D plan leaves the distance of slices alone
+    resampled = order[len(order) - len(plan.spacing_mm) :]
+    scale = spacings[:, resampled].prod(1) / np.prod(plan.spacing_mm)
+    return float((shapes.prod(1) * scale).sum()) * plan.num_channels
+
+
+def choose_workers(cases: int, voxels: float) -> int:
+    """How many processes: one more only where it saves more than its start takes."""
+    seconds = cases * _SECONDS_PER_CASE + voxels / _VOXELS_PER_SECOND
+    worth = int(seconds // _WORTH_A_PROCESS_SECONDS)
+    return max(1, min(worth, (os.cpu_count() or 1) - 1, _MOST_WORKERS, cases))
+
+
+def check_disk(cases: int, voxels: float, folder: Path) -> None:
     """Refuse to begin what the disk cannot hold.
+
+    Args:
+        cases: How many, for the message.
+        voxels: Of all of them, as stored.
+        folder: The store.
 
     Raises:
         MachineError: With both numbers.
     """
-    shape = plan.settings.get("median_image_size_in_voxels") or plan.patch_size
-    voxels = float(np.prod([float(size) for size in shape]))
-    if len(shape) == 2:
-        depth = plan.plans.get("original_median_shape_after_transp", [1])[0]
-        voxels *= float(depth)
-    needed = cases * voxels * max(1, plan.num_channels) * _BYTES_PER_VOXEL
+    needed = voxels * _BYTES_PER_VOXEL
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise MachineError(
-            f"{folder}: preprocessing {cases} cases takes about {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB are free. Free some, or choose another place with --home."
+            f"{folder}: preprocessing {cases} cases takes up to {needed / 2**30:.3g} GiB, and "
+            f"{free / 2**30:.3g} GiB are free. Free some, or choose another place with --home."
         )
+
+
+def _remove_strangers(folder: Path, cases: Mapping[str, Case]) -> None:
+    """Cases that the data set no longer has: stock nnU-Net would train on whatever lies here."""
+    for record in (folder / _RECORDS / "cases").glob("*.json"):
+        if record.stem not in cases:
+            for ending in (".pkl", "_seg.b2nd", ".b2nd"):
+                (folder / f"{record.stem}{ending}").unlink(missing_ok=True)
+            record.unlink()
 
 
 def _copy_references(cases: Mapping[str, Case], workspace: Workspace) -> None:

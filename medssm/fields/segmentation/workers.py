@@ -1,19 +1,14 @@
 """Cases over processes: errors come back with their case, a dead worker is named and retried."""
 
-import os
 import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
-from typing import Protocol, TypeVar
+from multiprocessing.connection import Connection, wait
+from typing import Generic, Protocol, TypeVar
 
 from medssm.core.errors import MachineError, MedssmError
 from medssm.core.log import warn
-
-# below so many cases a process of its own costs more (it imports torch) than it saves
-_FEW = 400
 
 
 class Job(Protocol):
@@ -35,33 +30,104 @@ def run_cases(jobs: Sequence[AnyJob], workers: int) -> Iterator[tuple[AnyJob, Ex
 
     Args:
         jobs: The work.
-        workers: Processes; 1 works in this process; 0 chooses.
+        workers: Processes; 1 works in this process.
 
     Yields:
-        Each job as it is done, with the exception that ended it, if any.
+        Each job as it is done, with the exception that ended it, if any. A job whose process died
+        is tried once more, alone.
     """
-    count = workers or _choose(len(jobs))
-    if count <= 1 or len(jobs) <= 1:
+    if workers <= 1 or len(jobs) <= 1:
         for job in jobs:
             yield job, _attempt(job)
         return
-    broken: list[AnyJob] = []
-    with ProcessPoolExecutor(min(count, len(jobs)), mp_context=get_context("spawn")) as pool:
-        futures: dict[Future[Exception | None], AnyJob] = {
-            pool.submit(_attempt, job): job for job in jobs
-        }
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                broken.append(futures[future])
-    for job in broken:
-        # alone, so that the case that kills is told from those that were beside it
-        yield job, _attempt_alone(job)
+    died: list[AnyJob] = []
+    for job, error in _side_by_side(jobs, min(workers, len(jobs))):
+        if isinstance(error, _DeadWorkerError):
+            warn("%s It is tried once more by itself at the end.", error)
+            died.append(job)
+        else:
+            yield job, error
+    for job in died:
+        for again, error in _side_by_side([job], 1):
+            yield again, MachineError(str(error)) if isinstance(error, _DeadWorkerError) else error
 
 
-def _choose(jobs: int) -> int:
-    return 1 if jobs <= _FEW else max(1, min(8, (os.cpu_count() or 1) - 1))
+class _DeadWorkerError(MedssmError):
+    """A process ended without an answer."""
+
+
+class _Worker(Generic[AnyJob]):
+    """A process that takes one job after the other from a pipe."""
+
+    def __init__(self) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.job: AnyJob | None = None
+
+    def give(self, job: AnyJob) -> None:
+        """Begin a job; a process that is gone already is noticed when its answer is asked for."""
+        self.job = job
+        try:
+            self.pipe.send(job)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def answer(self) -> Exception | None:
+        """What became of the job; call when the pipe is ready."""
+        job, self.job = self.job, None
+        assert job is not None
+        try:
+            error: Exception | None = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            return _DeadWorkerError(_death(job.name, self.process.exitcode or 0))
+        return error
+
+    def stop(self) -> None:
+        """Let go of the process."""
+        self.pipe.close()
+        if self.process.is_alive():
+            self.process.terminate()
+        self.process.join()
+
+
+def _side_by_side(jobs: Sequence[AnyJob], count: int) -> Iterator[tuple[AnyJob, Exception | None]]:
+    waiting = deque(jobs)
+    workers: dict[Connection, _Worker[AnyJob]] = {}
+    try:
+        while waiting or workers:
+            while waiting and len(workers) < count:
+                fresh: _Worker[AnyJob] = _Worker()
+                fresh.give(waiting.popleft())
+                workers[fresh.pipe] = fresh
+            for ready in wait(list(workers)):
+                worker = workers[ready]  # type: ignore[index]
+                job = worker.job
+                assert job is not None
+                error = worker.answer()
+                if isinstance(error, _DeadWorkerError) or not waiting:
+                    del workers[worker.pipe]
+                    worker.stop()
+                else:
+                    worker.give(waiting.popleft())
+                yield job, error
+    finally:
+        for worker in workers.values():
+            worker.stop()
+
+
+def _serve(pipe: Connection) -> None:
+    # ctrl-c goes to the whole group; the parent decides what becomes of us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_attempt(job))
 
 
 def _attempt(job: Job) -> Exception | None:
@@ -74,23 +140,8 @@ def _attempt(job: Job) -> Exception | None:
     return None
 
 
-def _attempt_alone(job: Job) -> Exception | None:
-    warn("a worker process died; %s is tried again by itself.", job.name)
-    process: BaseProcess = get_context("spawn").Process(target=_run_or_exit, args=(job,))
-    process.start()
-    process.join()
-    code = process.exitcode or 0
-    if code == 0:
-        return None
-    if code > 0:
-        return MedssmError(f"{job.name} failed in its own process (exit code {code})")
-    name = signal.Signals(-code).name
+def _death(name: str, code: int) -> str:
+    if code >= 0:
+        return f"{name}: its process ended by itself with exit code {code}."
     hint = " The system stops processes like this when memory runs out." if code == -9 else ""
-    return MachineError(f"{job.name}: its process was ended by {name}.{hint}")
-
-
-def _run_or_exit(job: Job) -> None:
-    error = _attempt(job)
-    if error is not None:
-        warn("%s: %s", job.name, error)
-        raise SystemExit(1)
+    return f"{name}: its process was ended by {signal.Signals(-code).name}.{hint}"

@@ -1,6 +1,7 @@
 """nnU-Net's planner with our memory model: its rules of spacing and topology, our bytes."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,14 @@ class MemoryModel:
         bytes_per_voxel: Activations kept for the backward pass, of one patch.
         target_bytes: What a step may take.
         max_voxels: Most voxels of a patch (None: as memory allows); keeps a CPU's step short.
+        divisors: What each edge of a patch must be a multiple of for our network; () for anything.
     """
 
     fixed_bytes: float
     bytes_per_voxel: float
     target_bytes: float
     max_voxels: int | None = None
+    divisors: tuple[int, ...] = ()
 
     def patch_bytes(self, voxels: float) -> float:
         """Bytes that one patch of a batch takes, infinite beyond the largest patch."""
@@ -37,13 +40,17 @@ class MemoryModel:
             return float("inf")
         return self.bytes_per_voxel * voxels
 
+    def holds(self, patch: Sequence[int]) -> bool:
+        """Whether a batch of two such patches fits."""
+        return 2 * self.patch_bytes(math.prod(patch)) <= self.available_bytes
+
     @property
     def available_bytes(self) -> float:
         """What is left for activations."""
         return max(1.0, self.target_bytes - self.fixed_bytes)
 
 
-class Planner(ExperimentPlanner):  # type: ignore[misc]
+class Planner(ExperimentPlanner):
     """Stock rules 1 to 6 and 8 to 12; the estimate of rule 7 is a measured memory model."""
 
     def __init__(self, dataset: str, plans_name: str, models: Mapping[int, MemoryModel]) -> None:
@@ -63,6 +70,42 @@ class Planner(ExperimentPlanner):  # type: ignore[misc]
         # an infinite estimate would give a batch of 0/0 later; far above any target is enough
         estimate = self._models[dims].patch_bytes(voxels)
         return min(estimate, 1e18) * _REFERENCE_BATCH[dims]
+
+    def get_plans_for_configuration(self, spacing: Any, *arguments: Any) -> dict[str, Any]:
+        """The stock decision, then a patch that our network takes too and its batch."""
+        made: dict[str, Any] = super().get_plans_for_configuration(spacing, *arguments)
+        model = self._models[len(spacing)]
+        if not model.divisors:
+            return made
+        strides = made["architecture"]["arch_kwargs"]["strides"]
+        pooled = [
+            math.prod(int(stride[axis]) for stride in strides) for axis in range(len(spacing))
+        ]
+        steps = [math.lcm(*each) for each in zip(pooled, model.divisors, strict=True)]
+        patch = fit_patch([int(size) for size in made["patch_size"]], steps, model)
+        most = int(model.available_bytes // (model.bytes_per_voxel * math.prod(patch)))
+        made["patch_size"] = patch
+        made["batch_size"] = max(self.UNet_min_batch_size, min(int(made["batch_size"]), most))
+        return made
+
+
+def fit_patch(patch: Sequence[int], steps: Sequence[int], model: MemoryModel) -> list[int]:
+    """The smallest patch of whole steps around a patch, made smaller where memory asks for it.
+
+    Args:
+        patch: As stock nnU-Net chose it.
+        steps: What each edge must be a multiple of.
+        model: Says what fits; one step an axis is always allowed.
+    """
+    fitted = [-(-size // step) * step for size, step in zip(patch, steps, strict=True)]
+    while not model.holds(fitted):
+        # the axis that was rounded up most, for its length, gives way first
+        candidates = [axis for axis, step in enumerate(steps) if fitted[axis] > step]
+        if not candidates:
+            break
+        axis = max(candidates, key=lambda each: (fitted[each] / patch[each], fitted[each]))
+        fitted[axis] -= steps[axis]
+    return fitted
 
 
 def plan_dataset(

@@ -153,7 +153,10 @@ def write_label(label: np.ndarray, path: Path, properties: Mapping[str, Any], pl
         plan: The model's plan.
     """
     source = str(properties.get(SOURCE, ""))
-    if path.name.endswith((".nii", ".nii.gz")) and source.endswith((".nii", ".nii.gz")):
+    # a reader that turns the image on reading must also turn the label back
+    turned = "Reorient" in str(plan.plans.get("image_reader_writer", ""))
+    endings = (".nii", ".nii.gz")
+    if path.name.endswith(endings) and source.endswith(endings) and not turned:
         _write_nifti(label, path, source)
         return
     writer = PlansManager(dict(plan.plans)).image_reader_writer_class()
