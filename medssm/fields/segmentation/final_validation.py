@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from medssm.core.files import write_json
 from medssm.core.log import say, warn
-from medssm.data.labels import Labels
 from medssm.data.manifest import read_manifest
-from medssm.data.readers import reader_of
+from medssm.fields.segmentation.evaluate import EvaluateConfig, evaluate
 from medssm.fields.segmentation.folder_prediction import predict_to_folder
 from medssm.fields.segmentation.inputs import InputCase
 from medssm.fields.segmentation.patches import Store
@@ -61,70 +59,21 @@ def validate_fold(
     )
     for name, reason in report.failed.items():
         warn("validation of %s failed: %s", name, reason)
-    rows = []
-    for name in report.done:
-        prediction = folder / "validation" / f"{name}{manifest.file_ending}"
-        label = manifest.cases[name].label
-        assert label is not None
-        rows.append(score_case(prediction, label, plan.labels))
-    summary = summarise(rows, plan.labels)
-    write_json(folder / "validation" / "summary.json", summary)
-    mean = float(summary["foreground_mean"]["Dice"])
-    say("Validation of %d held-back cases: mean foreground Dice %.4f.", len(rows), mean)
-    return mean
-
-
-def score_case(prediction: Path, reference: Path, labels: Labels) -> dict[str, Any]:
-    """Overlap of one label map with its reference, by label, in nnU-Net's words."""
-    guess, truth = (reader_of(file).array(file) for file in (prediction, reference))
-    seen = np.ones(truth.shape, dtype=bool)
-    if labels.ignore is not None:
-        seen = truth != labels.ignore
-    metrics = {}
-    for name in labels.foreground:
-        mine, real = labels.mask(guess, name) & seen, labels.mask(truth, name) & seen
-        tp = int(np.count_nonzero(mine & real))
-        fp, fn = int(np.count_nonzero(mine)) - tp, int(np.count_nonzero(real)) - tp
-        union = tp + fp + fn
-        metrics[_key(labels, name)] = {
-            "Dice": 2 * tp / (2 * tp + fp + fn) if union else float("nan"),
-            "IoU": tp / union if union else float("nan"),
-            "TP": tp, "FP": fp, "FN": fn, "TN": int(np.count_nonzero(seen)) - union,
-            "n_pred": tp + fp, "n_ref": tp + fn,
-        }  # fmt: skip
-    return {
-        "metrics": metrics,
-        "prediction_file": prediction.name,
-        "reference_file": str(reference),
-    }
-
-
-def summarise(rows: Sequence[dict[str, Any]], labels: Labels) -> dict[str, Any]:
-    """Means over cases, then over labels; a case where neither has the label does not count."""
-    mean: dict[str, dict[str, float]] = {}
-    for name in labels.foreground:
-        key = _key(labels, name)
-        found = [row["metrics"][key] for row in rows]
-        mean[key] = {each: _mean([one[each] for one in found]) for each in (found or [{}])[0]}
-    keys = next(iter(mean.values()), {})
-    return {
-        "foreground_mean": {each: _mean([one[each] for one in mean.values()]) for each in keys}
-        or {"Dice": float("nan")},
-        "mean": mean,
-        "metric_per_case": list(rows),
-        "labels": {_key(labels, name): name for name in labels.foreground},
-    }
-
-
-def _key(labels: Labels, name: str) -> str:
-    """nnU-Net writes a class as its value and a region as the tuple of its values."""
-    members = labels.members(name)
-    return str(members[0]) if len(members) == 1 else str(members)
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    if not report.done:
+        return None
+    scores = evaluate(
+        EvaluateConfig(
+            predictions=folder / "validation",
+            references=workspace.raw_folder,
+            output=folder / "validation",
+        )
+    )
+    say(
+        "Validation of %d held-back cases: mean foreground Dice %.4f.",
+        len(scores.cases),
+        scores.mean_dice,
+    )
+    return scores.mean_dice
 
 
 @torch.no_grad()
