@@ -81,6 +81,9 @@ def _run(verb: str, words: list[str]) -> int:
     from medssm.core.log import configure
 
     configure(-1 if arguments.quiet else arguments.verbose)
+    # OpenMP's threads wait by spinning; beside other processes that makes a step ten times slower.
+    # Read when torch is loaded, so it is set before.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     signal.signal(signal.SIGTERM, _interrupt)
     module, _, function = VERBS[verb].runner.partition(":")
     answer = getattr(import_module(module), function)(arguments)

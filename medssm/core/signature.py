@@ -5,7 +5,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Any, Literal, Union
+from typing import Any, Literal, Union, cast
 
 from medssm.core.errors import UsageError, nearest
 
@@ -114,7 +114,7 @@ def make(target: Callable[..., Any], arguments: Mapping[str, Any], owner: str) -
     for name, value in arguments.items():
         hint = hints.get(name)
         if name in parameters and is_dataclass(hint) and isinstance(value, Mapping):
-            built[name] = make(hint, value, f"{owner}.{name}")
+            built[name] = make(cast(type, hint), value, f"{owner}.{name}")
         elif isinstance(value, list) and _wants_tuple(hint):
             built[name] = tuple(value)
         else:

@@ -85,7 +85,7 @@ def _check_case(case: Case, manifest: Manifest) -> _Checked:
         if header is not None:
             headers.append(header)
         if voxels is not None and digest is None:
-            digest = hashlib.sha256(np.ascontiguousarray(voxels)).hexdigest()
+            digest = hashlib.sha256(np.ascontiguousarray(voxels).data).hexdigest()
     for header, image in zip(headers[1:], case.images[1:], strict=False):
         findings += _compare(case.name, image, header, headers[0], "channel 0")
     foreground, found = _check_label(case, headers[0] if headers else None, manifest)

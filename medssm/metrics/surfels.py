@@ -72,11 +72,11 @@ def _union_box(reference: Mask, prediction: Mask) -> tuple[slice, ...]:
 
 def _neighbour_codes(mask: Mask) -> NDArray[np.uint8]:
     """One bit for each voxel that touches a corner point; a point more than voxels per axis."""
-    codes = np.pad(mask.astype(np.uint8), 1)
+    codes: NDArray[np.uint8] = np.pad(mask.astype(np.uint8), 1)
     for place, axis in enumerate(reversed(range(mask.ndim))):
         low = tuple(slice(0, -1) if a == axis else slice(None) for a in range(mask.ndim))
         high = tuple(slice(1, None) if a == axis else slice(None) for a in range(mask.ndim))
-        codes = codes[low] | (codes[high] << (1 << place))
+        codes = (codes[low] | (codes[high] << (1 << place))).astype(np.uint8)
     return codes
 
 

@@ -36,11 +36,8 @@ def overlay_png(
         image, reference, prediction: (X, Y[, Z]).
     """
     plane = _largest_slice(reference, prediction)
-    planes = [
-        None if each is None else _cut(each, plane) for each in (image, reference, prediction)
-    ]
-    picture, truth, guess = planes
-    assert truth is not None and guess is not None
+    truth, guess = _cut(reference, plane), _cut(prediction, plane)
+    picture = None if image is None else _cut(image, plane)
     height = truth.shape[1] * spacing_mm[1]
     width = truth.shape[0] * spacing_mm[0]
     figure = Figure(figsize=(_WIDE, _WIDE * height / width), dpi=96)

@@ -117,5 +117,6 @@ def parse_values(words: Sequence[str]) -> dict[str, Any]:
         *outer, last = override.key_or_group.split(".")
         for name in outer:
             place = place.setdefault(name, {})
-        place[last] = OmegaConf.to_container(OmegaConf.create({"v": override.value()}))["v"]
+        plain: Any = OmegaConf.to_container(OmegaConf.create({"value": override.value()}))
+        place[last] = plain["value"]
     return values

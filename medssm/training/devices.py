@@ -1,5 +1,8 @@
 """Which device and number format a training takes, chosen without being asked."""
 
+import ctypes
+import sys
+
 import torch
 
 from medssm.training.config import Precision, TrainerConfig
@@ -30,3 +33,27 @@ def cpu_computes_bfloat16() -> bool:
         return False
     check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(check and check())
+
+
+# mallopt's names in <malloc.h>: how much is given back, from which size on memory is mapped anew
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_TOP_PAD_BYTES = 512 * 2**20
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep what is freed: a training step asks for the same sizes again and again.
+
+    Without it a step on CPU meets tens of thousands of page faults.
+
+    Returns:
+        Whether this system's C library took the settings.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        library = ctypes.CDLL("libc.so.6")
+        settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, _TOP_PAD_BYTES))
+        return all(library.mallopt(name, value) == 1 for name, value in settings)
+    except (OSError, AttributeError):
+        # another C library, such as musl
+        return False

@@ -1,5 +1,6 @@
 """One engine for every field: Lightning's loop over a stream of samples, resumed to the bit."""
 
+import logging
 import time
 import warnings
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from medssm.training.checkpoints import FINAL, LATEST, WEIGHTS, CheckpointFiles,
 from medssm.training.clock import Clock
 from medssm.training.config import TrainerConfig
 from medssm.training.course import Course, restored_state
-from medssm.training.devices import chosen_accelerator, chosen_precision
+from medssm.training.devices import chosen_accelerator, chosen_precision, keep_freed_memory
 from medssm.training.ema import WeightAverage
 from medssm.training.log_files import write_environment
 from medssm.training.order import BatchOrder, Share, quiet_worker
@@ -76,6 +77,8 @@ def fit(task: Task, samples: Dataset[Any], config: TrainerConfig, run: Run) -> O
     remove_temporaries(run.folder)
     accelerator = chosen_accelerator(config)
     precision = chosen_precision(config, accelerator)
+    if accelerator == "cpu":
+        keep_freed_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
     course = _course(config, run)
@@ -129,6 +132,8 @@ def _loop(
     device: tuple[str, str],
 ) -> None:
     accelerator, precision = device
+    # what Lightning says of devices and itself is said by this engine already
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings(), course.stop:
         # Lightning's advice on workers, steps and loggers is answered by this engine
         warnings.filterwarnings("ignore", module=r"lightning(\.|$)")

@@ -15,7 +15,7 @@ class SampleKey(NamedTuple):
     """A place in the stream of samples: what a dataset of ours is indexed by."""
 
     epoch: int
-    index: int
+    number: int
 
 
 # each use of the seed draws from its own stream, so that none repeats another's numbers
@@ -46,7 +46,7 @@ def seeded(seed: int, *path: int) -> Iterator[np.random.Generator]:
     try:
         random.seed(words[0])
         np.random.seed(words[1])  # noqa: NPY002
-        torch.random.default_generator.manual_seed(words[2])
+        torch.manual_seed(words[2])
         yield np.random.default_rng(words[3])
     finally:
         random.setstate(before[0])

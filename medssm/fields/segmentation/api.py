@@ -52,8 +52,11 @@ def predict(
         return _predict_array(Path(model), input, spacing_mm, options)
     if output is None:
         raise UsageError("files need output=FOLDER for the label maps.")
-    several = not isinstance(input, (str, Path))
-    source = tuple(Path(each) for each in input) if several else Path(str(input))
+    source: Path | tuple[Path, ...]
+    if isinstance(input, (str, Path)):
+        source = Path(input)
+    else:
+        source = tuple(Path(each) for each in input)
     arguments = {"model": Path(model), "input": source, "output": Path(output), **options}
     return run_predict(make(PredictConfig, arguments, "predict"))
 

@@ -167,9 +167,9 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         self.transforms, self.seed = transforms, seed
 
     def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
-        with seeded(self.seed, STREAM_SAMPLES, key.epoch, key.index) as rng:
+        with seeded(self.seed, STREAM_SAMPLES, key.epoch, key.number) as rng:
             case = self.store[self.names[rng.integers(len(self.names))]]
-            slot = key.index % self.cut.batch_size
+            slot = key.number % self.cut.batch_size
             foreground = _wants_foreground(slot, self.cut, rng)
             low = _corner(case, self.cut, foreground, rng)
             image, segmentation = _slice(case, low, self.cut.size)

@@ -77,7 +77,7 @@ def _images_beside(folder: Path) -> dict[str, Path]:
     place = folder.with_name(folder.name.replace("labels", "images"))
     if place == folder or not place.is_dir():
         return {}
-    images = {}
+    images: dict[str, Path] = {}
     for path in sorted(place.iterdir()):
         ending = ending_of(path)
         if ending:

@@ -59,7 +59,7 @@ def _tables(report: "EvaluateReport", ranked: Sequence[CaseScore]) -> list[Table
         [
             [
                 label,
-                *[f"{_number(k, found[k].mean)} {_range(k, found[k])}" for k in keys if k in _SHOWN],
+                *[_with_range(k, found[k]) for k in keys if k in _SHOWN],
                 *[str(sum(s.labels[label].verdict == v for s in ranked))
                   for v in ("present", "miss", "false")],
             ]
@@ -229,6 +229,10 @@ def _title(key: str) -> str:
 
 def _number(key: str, value: float) -> str:
     return f"{value:.2f}" if key.endswith("_mm") else f"{value:.3f}"
+
+
+def _with_range(key: str, interval: Interval) -> str:
+    return f"{_number(key, interval.mean)} {_range(key, interval)}"
 
 
 def _range(key: str, interval: Interval) -> str:
