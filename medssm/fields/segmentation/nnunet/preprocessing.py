@@ -1,10 +1,13 @@
 """One case through nnU-Net's own preprocessing into its blosc2 store, each file whole or absent."""
 
+import os
+import pickle
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import blosc2
 import numpy as np
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
@@ -53,27 +56,45 @@ def store_case(name: str, images: Sequence[Path], label: Path, plan: Plan, folde
     """
     image, segmentation, properties = run_case(images, label, plan)
     segmentation = segmentation.astype(np.int16, copy=False)
-    patch = plan.patch_size
-    blocks, chunks = comp_blosc2_params(image.shape, patch, image.itemsize)
-    seg_blocks, seg_chunks = comp_blosc2_params(segmentation.shape, patch, segmentation.itemsize)
     partial = folder / f"{TEMPORARY_MARK}{secrets.token_hex(4)}-{name}"
     try:
-        nnUNetDatasetBlosc2.save_case(
-            image,
-            segmentation,
-            properties,
-            str(partial),
-            chunks=chunks,
-            blocks=blocks,
-            chunks_seg=seg_chunks,
-            blocks_seg=seg_blocks,
-        )
+        for ending, array in (("_seg.b2nd", segmentation), (".b2nd", image)):
+            _write_array(array, partial.with_name(partial.name + ending), plan.patch_size)
+        with partial.with_name(f"{partial.name}.pkl").open("wb") as stream:
+            pickle.dump(properties, stream)
+        for ending in _ENDINGS:
+            _sync(partial.with_name(partial.name + ending))
         for ending in _ENDINGS:
             partial.with_name(partial.name + ending).replace(folder / (name + ending))
         sync_folder(folder)
     finally:
         for ending in _ENDINGS:
             partial.with_name(partial.name + ending).unlink(missing_ok=True)
+
+
+def _write_array(array: np.ndarray, file: Path, patch: Sequence[int]) -> None:
+    """Stock nnU-Net's format, and the same bytes every time.
+
+    Stock compresses a chunk's blocks in several threads and stores them in the order in which
+    they are done.
+    """
+    blocks, chunks = comp_blosc2_params(array.shape, patch, array.itemsize)
+    codec, level = blosc2.Codec.LZ4HC, 5
+    best = nnUNetDatasetBlosc2._select_filter(array, blocks, chunks, codec, level)
+    settings = {"codec": codec, "clevel": level, "filters": [best], "nthreads": 1}
+    blosc2.set_nthreads(1)
+    blosc2.asarray(
+        np.ascontiguousarray(array),
+        urlpath=str(file),
+        chunks=chunks,
+        blocks=blocks,
+        cparams=settings,
+    )
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def stored_files(name: str, folder: Path) -> list[Path]:

@@ -1,0 +1,61 @@
+"""Promises of planning: checked data, everything beside the plan, nothing done twice."""
+
+from dataclasses import replace
+
+import nibabel
+import numpy as np
+import pytest
+
+from medssm.core.errors import BadDataError
+from medssm.core.files import read_json
+from medssm.data.manifest import read_manifest
+from medssm.data.splits import make_splits
+from medssm.fields.segmentation.plan import PlanConfig, plan
+from tests.fields.segmentation.conftest import NETWORK
+
+CONFIG = PlanConfig(workers=2)
+
+
+def test_all_that_stock_nnunet_looks_for_is_written(planned) -> None:
+    folder = planned.workspace.preprocessed
+    for name in ("dataset.json", "dataset_fingerprint.json", "medssmPlans.json"):
+        assert (folder / name).is_file()
+    assert read_json(folder / "splits_final.json") == make_splits(planned.manifest)
+
+
+def test_our_facts_travel_under_one_key(planned) -> None:
+    ours = planned.plan.plans["medssm"]
+    assert ours["network"] == NETWORK
+    assert ours["skipped"] == []
+    assert ours["memory"]["3"]["bytes_per_voxel"] > 0
+    assert "PlainConvUNet" in planned.plan.settings["architecture"]["network_class_name"]
+
+
+def test_a_plan_that_fits_its_inputs_is_left_alone(own_plan) -> None:
+    file = own_plan.workspace.plans_file("medssmPlans")
+    before = file.stat().st_mtime_ns
+    again = plan(CONFIG, NETWORK, own_plan.manifest, own_plan.workspace)
+    assert file.stat().st_mtime_ns == before
+    assert again.plans == own_plan.plan.plans
+
+
+def test_a_changed_input_is_planned_again(own_plan) -> None:
+    label = own_plan.manifest.cases["c0"].label
+    image = nibabel.load(label)
+    voxels = np.asarray(image.dataobj).copy()
+    voxels[voxels == 2] = 1
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine, image.header), label)
+    again = plan(CONFIG, NETWORK, own_plan.manifest, own_plan.workspace)
+    assert again.plans["medssm"]["inputs"] != own_plan.plan.plans["medssm"]["inputs"]
+
+
+def test_a_cut_image_is_refused_by_name_and_left_out_on_request(own_plan) -> None:
+    image = own_plan.manifest.cases["c1"].images[0]
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    manifest = read_manifest(own_plan.manifest.folder)
+    with pytest.raises(BadDataError, match="c1"):
+        plan(CONFIG, NETWORK, manifest, own_plan.workspace)
+    made = plan(replace(CONFIG, skip_bad=True), NETWORK, manifest, own_plan.workspace)
+    assert made.plans["medssm"]["skipped"] == ["c1"]
+    splits = read_json(own_plan.workspace.preprocessed / "splits_final.json")
+    assert all("c1" not in [*split["train"], *split["val"]] for split in splits)
