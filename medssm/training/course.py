@@ -119,7 +119,9 @@ class Course(Callback):
         if batch_idx % self.config.accumulate == 0:
             self._step_began = time.monotonic()
             self._set_rate(trainer, pl_module)
-        words = words_of(self.seed, STREAM_DROPOUT, self.state.step, batch_idx, trainer.global_rank)
+        # counted within the step: the batches of a resumed run are numbered anew
+        part = batch_idx % self.config.accumulate
+        words = words_of(self.seed, STREAM_DROPOUT, self.state.step, part, trainer.global_rank)
         torch.manual_seed(words[0])
 
     def _set_rate(self, trainer: Trainer, task: Task) -> None:
