@@ -15,31 +15,27 @@ _WIDE = 4.2
 
 def overlay_png(
     image: np.ndarray | None,
-    reference: np.ndarray,
-    prediction: np.ndarray,
+    outlines: Sequence[tuple[np.ndarray, np.ndarray]],
     spacing_mm: Sequence[float],
-    values: Sequence[int],
 ) -> str:
-    """Draw the slice where the reference is largest; reference solid, prediction dashed.
+    """Draw the slice where the references are largest; reference solid, prediction dashed.
 
     Args:
         image: Voxels, or None for outlines alone.
-        reference: True label map.
-        prediction: Label map to judge.
-        spacing_mm: Of the three axes as stored (x, y, z).
-        values: Label values to outline.
+        outlines: Reference and prediction mask of each label, in the palette's order.
+        spacing_mm: Of the axes as stored (x, y[, z]).
 
     Returns:
         A data address that an <img> takes.
 
     Shape:
-        image, reference, prediction: (X, Y[, Z]).
+        image and masks: (X, Y[, Z]).
     """
-    plane = _largest_slice(reference, prediction)
-    truth, guess = _cut(reference, plane), _cut(prediction, plane)
+    plane = _largest_slice(outlines)
     picture = None if image is None else _cut(image, plane)
-    height = truth.shape[1] * spacing_mm[1]
-    width = truth.shape[0] * spacing_mm[0]
+    shape_px = outlines[0][0].shape
+    height = shape_px[1] * spacing_mm[1]
+    width = shape_px[0] * spacing_mm[0]
     figure = Figure(figsize=(_WIDE, _WIDE * height / width), dpi=96)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -52,11 +48,12 @@ def overlay_png(
         axes.set_facecolor("#202020")
         axes.set_xlim(0, width)
         axes.set_ylim(0, height)
-    x = (np.arange(truth.shape[0]) + 0.5) * spacing_mm[0]
-    y = (np.arange(truth.shape[1]) + 0.5) * spacing_mm[1]
-    for index, value in enumerate(values):
+    x = (np.arange(shape_px[0]) + 0.5) * spacing_mm[0]
+    y = (np.arange(shape_px[1]) + 0.5) * spacing_mm[1]
+    for index, (truth, guess) in enumerate(outlines):
         colour = PALETTE[index % len(PALETTE)]
-        for mask, style, thick in ((truth == value, "solid", 1.8), (guess == value, "dashed", 1.4)):
+        pair = ((_cut(truth, plane), "solid", 1.8), (_cut(guess, plane), "dashed", 1.4))
+        for mask, style, thick in pair:
             if mask.any() and not mask.all():
                 axes.contour(x, y, mask.T.astype(float), levels=[0.5], colors=[colour],
                              linestyles=style, linewidths=thick)  # fmt: skip
@@ -66,11 +63,15 @@ def overlay_png(
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _largest_slice(reference: np.ndarray, prediction: np.ndarray) -> int | None:
-    if reference.ndim == 2:
+def _largest_slice(outlines: Sequence[tuple[np.ndarray, np.ndarray]]) -> int | None:
+    if outlines[0][0].ndim == 2:
         return None
-    shown = reference if reference.any() else prediction
-    return int(np.count_nonzero(shown, axis=(0, 1)).argmax())
+    for side in (0, 1):
+        # where there is no reference at all, the largest false detection is shown
+        sizes = sum(np.count_nonzero(pair[side], axis=(0, 1)) for pair in outlines)
+        if np.any(sizes):
+            return int(np.argmax(sizes))
+    return outlines[0][0].shape[2] // 2
 
 
 def _cut(voxels: np.ndarray, plane: int | None) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Evaluate: predictions against references, with intervals, pictures and one HTML file."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +13,8 @@ from medssm.data.labels import Labels
 from medssm.data.readers import ending_of
 from medssm.fields.segmentation.references import References, find_references
 from medssm.fields.segmentation.report import write_report
-from medssm.fields.segmentation.scoring import CaseScore, measures, score_case
+from medssm.fields.segmentation.scores_file import scores_csv, summary
+from medssm.fields.segmentation.scoring import CaseScore, score_case
 from medssm.metrics.statistics import Comparison, Interval, bootstrap, compare
 
 
@@ -57,8 +56,11 @@ class EvaluateReport:
         overall: Measure to mean over labels, with interval over cases.
         missing: References without a prediction.
         failed: Cases that could not be compared, with the reason.
-        comparison: Against the other predictions.
         report: The HTML file.
+        comparison: Mean Dice against the other predictions.
+        comparisons: Label (and "mean") to measure to the comparison with the others.
+        labels: What the values mean.
+        tolerance_mm: Of the surface Dice.
     """
 
     cases: Sequence[CaseScore]
@@ -68,7 +70,9 @@ class EvaluateReport:
     failed: Mapping[str, str]
     report: Path
     comparison: Comparison | None = None
+    comparisons: Mapping[str, Mapping[str, Comparison]] = field(default_factory=dict)
     labels: Labels = field(default_factory=lambda: Labels({"background": 0}))
+    tolerance_mm: float = 1.0
 
     @property
     def mean_dice(self) -> float:
@@ -135,20 +139,20 @@ def evaluate(config: EvaluateConfig) -> EvaluateReport:
             f"{config.predictions}: no prediction could be compared with a reference of "
             f"{references.source}. {why or 'Their names must be equal.'}"
         )
-    keys = [metric.key for metric in measures(3 if "NSD" in _keys(scores) else 2)]
-    keys = [key for key in keys if key in _keys(scores)]
+    keys = _keys(scores)
     per_label = {
         label: {key: bootstrap([s.labels[label].values[key] for s in scores]) for key in keys}
         for label in references.labels.foreground
     }
     overall = {key: bootstrap([score.mean(key) for score in scores]) for key in keys}
-    comparison = _against(config, references, scores)
+    comparisons = _against(config, references, scores)
     report = EvaluateReport(
-        scores, per_label, overall, missing, failed, config.folder / "report.html", comparison,
-        references.labels,
+        scores, per_label, overall, missing, failed, config.folder / "report.html",
+        comparisons["mean"]["Dice"] if comparisons else None, comparisons, references.labels,
+        config.tolerance_mm,
     )  # fmt: skip
-    write_json(config.folder / "summary.json", summary(report, references.labels))
-    write_text(config.folder / "cases.csv", _csv(scores, keys))
+    write_json(config.folder / "summary.json", summary(report))
+    write_text(config.folder / "cases.csv", scores_csv(scores, keys))
     write_report(report, config, references)
     return report
 
@@ -192,6 +196,11 @@ def _score_all(
             failed[name] = str(error)
             warn("%s: %s", name, error)
             return None
+        except (ValueError, OSError, MemoryError) as error:
+            # what a reader did not foresee must not cost the other cases
+            failed[name] = f"{path}: could not be compared ({type(error).__name__}: {error})"
+            warn("%s: %s", name, failed[name])
+            return None
         finally:
             bar.step(name)
 
@@ -201,69 +210,37 @@ def _score_all(
 
 
 def _keys(scores: Sequence[CaseScore]) -> list[str]:
-    return list(next(iter(scores[0].labels.values())).values)
+    """The measures that every case has: among volumes, a single slice has areas instead."""
+    sets = [next(iter(score.labels.values())).values for score in scores]
+    return [key for key in sets[0] if all(key in each for each in sets)]
 
 
 def _against(
     config: EvaluateConfig, references: References, scores: Sequence[CaseScore]
-) -> Comparison | None:
+) -> dict[str, dict[str, Comparison]]:
     if config.against is None:
-        return None
+        return {}
     others, _ = _score_all(prediction_files(config.against), references, config)
-    theirs = {score.case: score.mean("Dice") for score in others}
-    pairs = [(score.mean("Dice"), theirs[score.case]) for score in scores if score.case in theirs]
+    theirs = {score.case: score for score in others}
+    pairs = [(score, theirs[score.case]) for score in scores if score.case in theirs]
     if not pairs:
         raise UsageError(f"{config.against}: has no case in common with {config.predictions}.")
-    return compare([a for a, _ in pairs], [b for _, b in pairs])
-
-
-def summary(report: EvaluateReport, labels: Labels) -> dict[str, Any]:
-    """nnU-Net's summary.json, with our measures and intervals beside its own keys."""
-    key = {name: _nnunet_key(labels, name) for name in labels.foreground}
-    cases = [
-        {
-            "metrics": {
-                key[name]: {**each.values, **each.counts, "verdict": each.verdict}
-                for name, each in score.labels.items()
-            },
-            "prediction_file": str(score.prediction),
-            "reference_file": str(score.reference),
+    compared = [key for key in _COMPARED if key in _keys(scores)]
+    found = {
+        label: {
+            key: compare(
+                [mine.labels[label].values[key] for mine, _ in pairs],
+                [other.labels[label].values[key] for _, other in pairs],
+            )
+            for key in compared
         }
-        for score in report.cases
-    ]
-    verdicts = {
-        name: {
-            verdict: sum(score.labels[name].verdict == verdict for score in report.cases)
-            for verdict in ("present", "both_empty", "miss", "false")
-        }
-        for name in labels.foreground
+        for label in references.labels.foreground
     }
-    return {
-        "foreground_mean": {name: each.mean for name, each in report.overall.items()},
-        "mean": {
-            key[label]: {name: each.mean for name, each in found.items()}
-            for label, found in report.per_label.items()
-        },
-        "metric_per_case": cases,
-        "intervals": report.facts()["labels"],
-        "verdicts": verdicts,
-        "labels": {value: name for name, value in key.items()},
-        "missing": list(report.missing),
-        "failed": dict(report.failed),
+    found["mean"] = {
+        key: compare([mine.mean(key) for mine, _ in pairs], [other.mean(key) for _, other in pairs])
+        for key in compared
     }
+    return found
 
 
-def _nnunet_key(labels: Labels, name: str) -> str:
-    members = labels.members(name)
-    return str(members[0]) if len(members) == 1 else str(members)
-
-
-def _csv(scores: Sequence[CaseScore], keys: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "label", "verdict", *keys])
-    for score in scores:
-        for label, each in score.labels.items():
-            row = [f"{each.values[key]:.6g}" for key in keys]
-            writer.writerow([score.case, label, each.verdict, *row])
-    return text.getvalue()
+_COMPARED = ("Dice", "HD95_mm", "NSD")

@@ -56,7 +56,32 @@ def find_references(predictions: Path, wish: Path | None) -> References:
     manifest = read_manifest(folder)
     files = {name: case.label for name, case in manifest.cases.items() if case.label is not None}
     images = {name: case.images[0] for name, case in manifest.cases.items() if case.images}
-    return References(folder, files, manifest.labels, images)
+    return References(folder, files, manifest.labels, images, _expected(predictions) & set(files))
+
+
+def _expected(predictions: Path) -> set[str]:
+    """Cases that prediction was asked for, those that it failed at included."""
+    note = predictions / "predictions.json"
+    if note.is_file():
+        content = read_json(note)
+        return {*content.get("cases", {}), *content.get("failed", {})}
+    if not (predictions / "model.json").is_file():
+        return set()
+    home, dataset = _home_and_name(predictions / "model.json")
+    splits = home / "preprocessed" / dataset / "splits_final.json"
+    folds = read_json(splits) if splits.is_file() else []
+    # a fold that was not trained, or not to its end, is not expected to have predicted
+    return {
+        case
+        for number, fold in enumerate(folds)
+        if (predictions / f"fold_{number}" / "validation").is_dir()
+        for case in fold["val"]
+    }
+
+
+def _home_and_name(model_file: Path) -> tuple[Path, str]:
+    """HOME/results/DATASET/RUN/model.json: HOME, and the data set it names."""
+    return model_file.parent.resolve().parents[2], str(read_json(model_file)["dataset"])
 
 
 def _label_files(folder: Path) -> dict[str, Path]:
@@ -96,9 +121,8 @@ def _dataset_beside(predictions: Path) -> Path | None:
     for file in (predictions / "model.json", *_model_files(predictions, "model.json")):
         if not file.is_file():
             continue
-        # HOME/results/DATASET/RUN: the data set is HOME/raw/DATASET
-        home = file.parent.resolve().parents[2]
-        folder = home / "raw" / str(read_json(file)["dataset"])
+        home, dataset = _home_and_name(file)
+        folder = home / "raw" / dataset
         if (folder / "dataset.json").is_file():
             return folder
     return None

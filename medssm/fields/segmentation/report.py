@@ -10,7 +10,9 @@ from medssm.core.files import read_json
 from medssm.core.log import detail
 from medssm.data.readers import reader_of
 from medssm.fields.segmentation.references import References
-from medssm.fields.segmentation.scoring import CaseScore, measures
+from medssm.fields.segmentation.scores_file import count_verdicts
+from medssm.fields.segmentation.scoring import CaseScore
+from medssm.metrics import METRICS
 from medssm.metrics.masks import EMPTY_MASK_POLICY
 from medssm.metrics.statistics import Interval
 from medssm.reports.html import Page, Picture, Table, write_page
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _SHOWN = ("Dice", "IoU", "NSD", "HD95_mm")
 # more outlines than colours would say nothing
 _MOST_OUTLINES = len(PALETTE)
+# a wider table than a page is read by nobody
+_MOST_COLUMNS = 12
 
 
 def write_report(
@@ -31,7 +35,7 @@ def write_report(
     """Write report.html beside summary.json."""
     model = _model_folder(config.predictions)
     ranked = sorted(report.cases, key=lambda score: score.mean("Dice"))
-    outlined = _outlined(references)
+    outlined = _outlined(references, ranked)
     names = list(references.labels.foreground)
     page = Page(
         title=f"Segmentation report: {_dataset_name(model, references)}",
@@ -46,59 +50,95 @@ def write_report(
         definitions=_definitions(report, config),
         facts=_facts(model),
         command=_command(config),
-        legend=[(PALETTE[i], name) for i, (name, _) in enumerate(outlined)],
+        legend=[(PALETTE[i], name) for i, name in enumerate(outlined)],
     )  # fmt: skip
     write_page(page, report.report)
 
 
 def _tables(report: "EvaluateReport", ranked: Sequence[CaseScore]) -> list[Table]:
-    keys = list(report.overall)
-    labels = Table(
-        "By label",
-        ["label", *[_title(key) for key in keys if key in _SHOWN], "present", "missed", "false"],
-        [
-            [
-                label,
-                *[_with_range(k, found[k]) for k in keys if k in _SHOWN],
-                *[str(sum(s.labels[label].verdict == v for s in ranked))
-                  for v in ("present", "miss", "false")],
-            ]
-            for label, found in report.per_label.items()
-        ],
-        "Mean over cases with its 95 % bootstrap interval.",
-        sortable=len(report.per_label) > 5,
-    )  # fmt: skip
-    cases = Table(
-        "By case",
-        ["case", *[_title(key) for key in keys if key in _SHOWN]],
-        [
-            [score.case, *[_number(k, score.mean(k)) for k in keys if k in _SHOWN]]
+    tables = [_label_table(report), _case_table(report, ranked)]
+    names = report.labels.foreground
+    if 1 < len(names) <= _MOST_COLUMNS:
+        rows = [
+            [score.case, *[f"{score.labels[name].values['Dice']:.3f}" for name in names]]
             for score in ranked
-        ],
-        "Mean over labels, worst case first; a click on a column sorts. cases.csv has every label.",
-        sortable=True,
-    )
-    tables = [labels, cases]
-    if report.comparison is not None:
-        both = report.comparison
-        row = [
-            f"{both.difference.mean:+.4f} {_range('Dice', both.difference)}",
-            f"{both.p_value:.3g}", str(both.wins), str(both.losses), str(both.difference.count),
-        ]  # fmt: skip
-        head = ["difference in Dice", "p (Wilcoxon)", "cases better", "cases worse", "cases"]
-        tables.insert(0, Table("Against the other predictions", head, [row]))
+        ]
+        note = "Dice of every label in every case."
+        tables.append(Table("By case and label", ["case", *names], rows, note, sortable=True))
+    if report.comparisons:
+        tables.insert(0, _comparison_table(report))
     return tables
 
 
-def _outlined(references: References) -> list[tuple[str, int]]:
-    labels = references.labels
-    return [(name, labels.members(name)[0]) for name in labels.foreground][:_MOST_OUTLINES]
+def _label_table(report: "EvaluateReport") -> Table:
+    keys = [key for key in report.overall if key in _SHOWN]
+    verdicts = count_verdicts(report.labels.foreground, report.cases)
+    return Table(
+        "By label",
+        ["label", *map(_title, keys), "median Dice", "present", "missed", "false", "both empty"],
+        [
+            [
+                label,
+                *[_with_range(key, found[key]) for key in keys],
+                _number("Dice", found["Dice"].median),
+                *[str(verdicts[label][v]) for v in ("present", "miss", "false", "both_empty")],
+            ]
+            for label, found in report.per_label.items()
+        ],
+        "Mean over cases with its 95 % bootstrap interval, then in how many cases the label is in "
+        "both masks, in the reference alone, in the prediction alone, in neither.",
+        sortable=len(report.per_label) > 1,
+    )
+
+
+def _case_table(report: "EvaluateReport", ranked: Sequence[CaseScore]) -> Table:
+    keys = [key for key in report.overall if key in _SHOWN]
+    return Table(
+        "By case",
+        ["case", *map(_title, keys)],
+        [[score.case, *[_number(key, score.mean(key)) for key in keys]] for score in ranked],
+        "Mean over labels, worst case first; a click on a column sorts. cases.csv has every label "
+        "and every measure.",
+        sortable=True,
+    )
+
+
+def _comparison_table(report: "EvaluateReport") -> Table:
+    head = ["label", "measure", "difference", "p (Wilcoxon)", "higher", "lower", "cases"]
+    labels = ["mean", *report.labels.foreground]
+    rows = [
+        [
+            label, _title(key), f"{both.difference.mean:+.4f} {_range(key, both.difference)}",
+            f"{both.p_value:.2g}", str(both.wins), str(both.losses), str(both.difference.count),
+        ]
+        for label in labels
+        for key, both in report.comparisons[label].items()
+    ]  # fmt: skip
+    return Table(
+        "Against the other predictions",
+        head,
+        rows,
+        "These predictions less the others, case by case: mean with its 95 % bootstrap interval, "
+        "and Wilcoxon's signed-rank test (two-sided, not corrected for the number of rows). Of "
+        "HD95 less is better, of the others more.",
+        sortable=True,
+    )
+
+
+def _outlined(references: References, ranked: Sequence[CaseScore]) -> list[str]:
+    """The labels that pictures show: all, or the largest where colours would run out."""
+    size = {
+        name: sum(score.labels[name].counts["n_ref"] for score in ranked)
+        for name in references.labels.foreground
+    }
+    largest = sorted(size, key=lambda name: -size[name])[:_MOST_OUTLINES]
+    return [name for name in size if name in largest]
 
 
 def _pictures(
     ranked: Sequence[CaseScore],
     references: References,
-    outlined: Sequence[tuple[str, int]],
+    outlined: Sequence[str],
     worst: int,
 ) -> list[Picture]:
     chosen = [("Worst", score) for score in ranked[:worst]]
@@ -108,7 +148,7 @@ def _pictures(
     pictures = []
     for title, score in chosen:
         try:
-            address = _draw(score, references, [value for _, value in outlined])
+            address = _draw(score, references, outlined)
         except (MedssmError, ValueError, AssertionError) as error:
             detail("no picture of %s: %s", score.case, error)
             continue
@@ -117,7 +157,7 @@ def _pictures(
     return pictures
 
 
-def _draw(score: CaseScore, references: References, values: Sequence[int]) -> str:
+def _draw(score: CaseScore, references: References, names: Sequence[str]) -> str:
     truth = reader_of(score.reference).array(score.reference)
     guess = reader_of(score.prediction).array(score.prediction)
     spacing = reader_of(score.reference).header(score.reference).spacing_mm
@@ -126,7 +166,9 @@ def _draw(score: CaseScore, references: References, values: Sequence[int]) -> st
     if file is not None:
         image = reader_of(file).array(file)
         image = image if image.shape == truth.shape else None
-    return overlay_png(image, truth, guess, spacing, values)
+    labels = references.labels
+    outlines = [(labels.mask(truth, name), labels.mask(guess, name)) for name in names]
+    return overlay_png(image, outlines, spacing)
 
 
 def _by_label(score: CaseScore) -> list[str]:
@@ -137,7 +179,7 @@ def _warnings(report: "EvaluateReport") -> list[str]:
     told = []
     if report.missing:
         told.append(
-            f"{len(report.missing)} references have no prediction and are not in the means: "
+            f"No prediction, and so not in the means, for {len(report.missing)} reference(s): "
             f"{', '.join(report.missing)}."
         )
     told += [f"{name} could not be compared: {why}" for name, why in report.failed.items()]
@@ -145,10 +187,10 @@ def _warnings(report: "EvaluateReport") -> list[str]:
 
 
 def _definitions(report: "EvaluateReport", config: "EvaluateConfig") -> list[tuple[str, str]]:
-    dims = 2 if any(key.startswith("Area") for key in report.overall) else 3
-    rows = [
+        rows = [
         (metric.title + (f" ({metric.unit})" if metric.unit else ""), metric.definition)
-        for metric in measures(dims)
+        for metric in [METRICS.load(name) for name in METRICS]
+        if metric.key in report.overall
     ]
     rows.append(("Tolerance", f"{config.tolerance_mm:g} mm for the surface Dice"))
     rows.append(("Empty masks", EMPTY_MASK_POLICY))
