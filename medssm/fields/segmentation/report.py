@@ -187,7 +187,7 @@ def _warnings(report: "EvaluateReport") -> list[str]:
 
 
 def _definitions(report: "EvaluateReport", config: "EvaluateConfig") -> list[tuple[str, str]]:
-        rows = [
+    rows = [
         (metric.title + (f" ({metric.unit})" if metric.unit else ""), metric.definition)
         for metric in [METRICS.load(name) for name in METRICS]
         if metric.key in report.overall
