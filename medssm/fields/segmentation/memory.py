@@ -13,7 +13,7 @@ from medssm.networks import NETWORKS
 
 # float32 weights, gradients, two moments of Adam and the averaged weights
 _COPIES_OF_WEIGHTS = 5
-# what kernels allocate beside the activations that are kept, seen on real steps
+# what a step takes beside the activations that are kept: 1.12 seen on a processor, and a margin
 _WORKSPACE = 1.3
 _SMALL = {2: ((64, 64), (96, 96)), 3: ((16, 16, 16), (32, 32, 32))}
 
@@ -54,16 +54,36 @@ def memory_models(
 
 
 def bytes_per_voxel(network: nn.Module, spatial_dims: int, channels: int) -> float:
-    """Bytes that a forward pass keeps for the backward pass, by voxel of the patch.
+    """Bytes that a training step takes, by voxel of the patch.
 
-    Two sizes, so that what does not grow with the patch drops out.
+    Two sizes, so that what does not grow with the patch drops out. On a GPU the peak of a real
+    step, since other kernels run there; else what the forward pass keeps for the backward pass.
     """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    measure = peak_bytes if device.type == "cuda" else kept_bytes
+    network = network.to(device)
     kept = []
     for size in _SMALL[spatial_dims]:
-        x = torch.zeros(1, channels, *size)
-        kept.append((kept_bytes(network, x), x[0, 0].numel()))
+        x = torch.zeros(1, channels, *size, device=device)
+        kept.append((measure(network, x), x[0, 0].numel()))
     (small, few), (large, many) = kept
     return (large - small) / (many - few)
+
+
+def peak_bytes(network: nn.Module, x: Tensor) -> int:
+    """Most bytes of GPU memory that a forward and backward pass held, above what stood before.
+
+    Shape:
+        x: (B, C, *S), on the GPU.
+    """
+    network.train()
+    torch.cuda.reset_peak_memory_stats(x.device)
+    before = torch.cuda.memory_allocated(x.device)
+    result = network(x)
+    finest = result[0] if isinstance(result, (list, tuple)) else result
+    finest.float().sum().backward()
+    network.zero_grad(set_to_none=True)
+    return torch.cuda.max_memory_allocated(x.device) - before
 
 
 def kept_bytes(network: nn.Module, x: Tensor) -> int:

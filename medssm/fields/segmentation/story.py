@@ -11,6 +11,7 @@ from medssm.data.manifest import Manifest, read_manifest
 from medssm.fields.segmentation.plan import PlanConfig, plan
 from medssm.fields.segmentation.plan_file import DEFAULT_PLANS, Plan, read_plan
 from medssm.fields.segmentation.preprocess import PreprocessConfig, preprocess
+from medssm.fields.segmentation.store import accept_store
 from medssm.runs.budget import with_budget
 from medssm.runs.compose import compose
 from medssm.runs.workspace import Workspace, open_workspace
@@ -77,10 +78,9 @@ def _stock_plan(workspace: Workspace, config: PlanConfig) -> Plan:
 def ensure_preprocessed(study: Study) -> Plan:
     """The plan, its store filled."""
     made, manifest = ensure_plan(study)
-    if manifest is None:
-        return made
-    if made.plans_name != DEFAULT_PLANS and "medssm" not in made.plans:
-        # a store that stock nnU-Net filled is used as it is; the training checks that it is whole
+    if manifest is None or (made.plans_name != DEFAULT_PLANS and "medssm" not in made.plans):
+        # a store that stock nnU-Net filled is used as it is, once it is seen to be whole
+        accept_store(made, study.workspace)
         return made
     content = compose("segmentation", study.overrides, made.facts())
     config = make(PreprocessConfig, _mapping(content, "preprocess"), "preprocess")
