@@ -66,7 +66,7 @@ def _tables(report: "EvaluateReport", ranked: Sequence[CaseScore]) -> list[Table
         note = "Dice of every label in every case."
         tables.append(Table("By case and label", ["case", *names], rows, note, sortable=True))
     if report.comparisons:
-        tables.insert(0, _comparison_table(report))
+        tables.insert(1, _comparison_table(report))
     return tables
 
 
