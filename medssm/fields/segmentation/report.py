@@ -15,6 +15,7 @@ from medssm.fields.segmentation.scoring import CaseScore
 from medssm.metrics import METRICS
 from medssm.metrics.masks import EMPTY_MASK_POLICY
 from medssm.metrics.statistics import Interval
+from medssm.reports.card import write_card
 from medssm.reports.html import Page, Picture, Table, write_page
 from medssm.reports.overlays import PALETTE, overlay_png, picture_address
 from medssm.runs.manifest_of_run import environment
@@ -32,7 +33,7 @@ _MOST_COLUMNS = 12
 def write_report(
     report: "EvaluateReport", config: "EvaluateConfig", references: References
 ) -> None:
-    """Write report.html beside summary.json."""
+    """Write report.html beside summary.json, and model_card.md where the model is known."""
     model = _model_folder(config.predictions)
     ranked = sorted(report.cases, key=lambda score: score.mean("Dice"))
     outlined = _outlined(references, ranked)
@@ -53,6 +54,8 @@ def write_report(
         legend=[(PALETTE[i], name) for i, name in enumerate(outlined)],
     )  # fmt: skip
     write_page(page, report.report)
+    if model is not None:
+        write_card(page, report.report.with_name("model_card.md"))
 
 
 def _tables(report: "EvaluateReport", ranked: Sequence[CaseScore]) -> list[Table]:

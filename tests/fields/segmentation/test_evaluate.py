@@ -219,6 +219,7 @@ def test_a_model_folder_finds_its_data_set_and_names_missing_validation_cases(fo
     report = _evaluate(folders, predictions=_home_with_model(folders), references=None)
     assert [score.case for score in report.cases] == ["case_0"]
     assert report.missing == ["case_1"]
+    assert "lightm_unet" in (folders / "out" / "model_card.md").read_text()
     assert list(report.per_label) == ["organ", "core"]
 
 
