@@ -1,10 +1,11 @@
 """One prediction against its reference: every measure of every label, on the reference's grid."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from medssm.core.errors import BadDataError
 from medssm.data.labels import Labels
@@ -12,6 +13,7 @@ from medssm.data.readers import reader_of
 from medssm.metrics import METRICS
 from medssm.metrics.masks import MaskPair, Metric, Verdict
 
+Box = tuple[slice, ...]
 _MM = 1e-2
 
 
@@ -66,18 +68,24 @@ def score_case(
         BadDataError: A file is damaged, or they lie on different grids.
     """
     guess, truth, spacing = _read_pair(prediction, reference)
-    seen = np.ones(truth.shape, dtype=bool)
+    counted = truth.size
     if labels.ignore is not None:
-        seen = truth != labels.ignore
+        ignored = truth == labels.ignore
+        counted -= int(np.count_nonzero(ignored))
+        # background on both sides: neither overlap nor surface sees what is to be ignored
+        guess, truth = np.where(ignored, 0, guess), np.where(ignored, 0, truth)
+    boxes = [_boxes(guess), _boxes(truth)]
     scores = {}
     for name in labels.foreground:
-        mine, real = labels.mask(guess, name) & seen, labels.mask(truth, name) & seen
-        box = _box(mine | real)
-        pair = MaskPair(real[box], mine[box], spacing, tolerance_mm, truth.shape)
+        # masks are made in the box of a label alone: a scan may have a hundred labels
+        box = _union([found[v] for found in boxes for v in labels.members(name) if v in found],
+                     truth.ndim)  # fmt: skip
+        mine, real = labels.mask(guess[box], name), labels.mask(truth[box], name)
+        pair = MaskPair(real, mine, spacing, tolerance_mm, truth.shape)
         values = {metric.key: float(metric.value(pair)) for metric in measures(truth.ndim)}
         tp, fp, fn = pair.true_positive, pair.false_positive, pair.false_negative
         counts = {
-            "TP": tp, "FP": fp, "FN": fn, "TN": int(seen.sum()) - tp - fp - fn,
+            "TP": tp, "FP": fp, "FN": fn, "TN": counted - tp - fp - fn,
             "n_pred": tp + fp, "n_ref": tp + fn,
         }  # fmt: skip
         scores[name] = LabelScore(values, pair.verdict, counts)
@@ -110,12 +118,18 @@ def _squeezed(voxels: np.ndarray) -> np.ndarray:
     return voxels
 
 
-def _box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Around all that is set; one voxel where nothing is."""
-    if not mask.any():
-        return (slice(0, 1),) * mask.ndim
-    box = []
-    for axis in range(mask.ndim):
-        found = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-    return tuple(box)
+def _boxes(segmentation: np.ndarray) -> dict[int, Box]:
+    """Around each value, all found in one pass."""
+    whole = segmentation.astype(np.int32, copy=False)
+    found = ndimage.find_objects(np.maximum(whole, 0))
+    return {value: box for value, box in enumerate(found, start=1) if box is not None}
+
+
+def _union(boxes: Sequence[Box], ndim: int) -> Box:
+    """Around several boxes; one voxel where there is none."""
+    if not boxes:
+        return (slice(0, 1),) * ndim
+    return tuple(
+        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes))
+        for axis in range(ndim)
+    )
