@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from medssm.core.errors import BadDataError, MachineError
-from medssm.core.files import digest, read_json, remove_temporaries, sha256, write_json
+from medssm.core.files import (
+    atomic_path,
+    digest,
+    read_json,
+    remove_temporaries,
+    sha256,
+    write_json,
+)
 from medssm.core.log import Progress, detail, say, warn
 from medssm.data.manifest import Case, Manifest
 from medssm.fields.segmentation.plan_file import OURS, Plan
@@ -125,7 +132,7 @@ def preprocess(
                 "run the same command again, or leave them out with --skip-bad."
             )
         cases = {name: case for name, case in cases.items() if name not in failed}
-    _copy_references(cases, workspace)
+    _copy_references(cases, manifest.file_ending, workspace)
     write_json(complete, {"cases": sorted(cases), "settings": settings_hash(plan)})
     detail("store: %s", folder)
     return folder
@@ -254,18 +261,15 @@ def _remove_strangers(folder: Path, cases: Mapping[str, Case]) -> None:
             record.unlink()
 
 
-def _copy_references(cases: Mapping[str, Case], workspace: Workspace) -> None:
+def _copy_references(cases: Mapping[str, Case], ending: str, workspace: Workspace) -> None:
     """Labels beside the store, as stock nnU-Net keeps them for its validation."""
     folder = workspace.preprocessed / "gt_segmentations"
     folder.mkdir(parents=True, exist_ok=True)
     for case in cases.values():
         if case.label is None:
             continue
-        ending = (
-            "".join(case.label.suffixes[-2:]) if case.label.suffix == ".gz" else (case.label.suffix)
-        )
         target = folder / f"{case.name}{ending}"
-        if not target.is_file() or target.stat().st_size != case.label.stat().st_size:
-            partial = target.with_name(f".medssm-partial-00000000-{target.name}")
-            shutil.copyfile(case.label, partial)
-            partial.replace(target)
+        there, here = case.label.stat(), target.stat() if target.is_file() else None
+        if here is None or (here.st_size, here.st_mtime_ns) != (there.st_size, there.st_mtime_ns):
+            with atomic_path(target) as partial:
+                shutil.copy2(case.label, partial)
