@@ -1,4 +1,4 @@
-"""Stock nnU-Net under a time budget: its own commands, and a trainer that only watches the clock."""
+"""Stock nnU-Net under a time budget: its own commands, and a trainer that watches the clock."""
 
 import os
 import subprocess

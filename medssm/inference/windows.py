@@ -16,7 +16,7 @@ import torch
 from monai.inferers import PatchInferer, Splitter
 from torch import Tensor, nn
 
-from medssm.core.errors import BadArgumentError
+from medssm.core.errors import BadArgumentError, BadDataError
 from medssm.inference.mirroring import mirrored
 from medssm.inference.streaming import Scratch, SlabMerger, StreamedLogits
 
@@ -194,4 +194,13 @@ def _forward(network: nn.Module, patches: Tensor, settings: WindowSettings) -> T
     device = next(network.parameters()).device
     patches = patches.to(device, non_blocking=True)
     with torch.autocast(device.type, enabled=settings.autocast):
-        return mirrored(network, patches, settings.mirror_axes)
+        logits = mirrored(network, patches, settings.mirror_axes)
+    if settings.autocast and not torch.isfinite(logits).all():
+        # half precision overflowed in this window: answer it in float32
+        logits = mirrored(network, patches, settings.mirror_axes)
+    if not torch.isfinite(logits).all():
+        raise BadDataError(
+            "the network answers with numbers that are not finite; its weights, or the "
+            "intensities of this image, are far from what it was trained on."
+        )
+    return logits

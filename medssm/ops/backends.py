@@ -1,4 +1,4 @@
-"""Which implementation runs a call: an ordered table of backends, each with its refusal in words."""
+"""Which implementation runs a call: an ordered table of backends, each refusing in words."""
 
 import contextlib
 import os

@@ -14,7 +14,7 @@ from medssm.ops.native.library import View, load, put
 SOURCE = Path(__file__).parent / "conv_cpu.cpp"
 MOST_TAPS = 8
 LEAST_STEPS = 256  # steps of a task: below this a thread costs more than it saves
-_SIZES = "batch routes length channels taps silu threads segments".split()
+_SIZES = ["batch", "routes", "length", "channels", "taps", "silu", "threads", "segments"]
 
 
 class ConvCall(ctypes.Structure):
@@ -76,7 +76,9 @@ def _launch(call: ConvCall, dtype: torch.dtype, back: bool) -> None:
 
 
 @torch.library.custom_op("medssm::conv_cpu", mutates_args=(), device_types="cpu")
-def conv(x: Tensor, weight: Tensor, bias: Tensor | None, table: Tensor | None, silu: bool) -> Tensor:
+def conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, table: Tensor | None, silu: bool
+) -> Tensor:
     """Convolve forward: x (b, L, d) to (b, k, L, d)."""
     weight = weight.contiguous()
     bias = None if bias is None else bias.contiguous()

@@ -38,7 +38,7 @@ def check(call: ConvInputs) -> ConvInputs:
             f"x must be floating with axes (batch, length, channel); got {tuple(x.shape)} of"
             f" {x.dtype}."
         )
-    b, L, d = x.shape
+    _, L, d = x.shape
     if weight.dim() != 3 or weight.shape[1] != d:
         raise ValueError(
             f"weight must have the axes (route, channel, tap) with {d} channels; got"

@@ -27,7 +27,7 @@ def _tell_once(message: str) -> None:
 
 
 @overload
-def selective_scan(  # noqa: D418
+def selective_scan(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -45,7 +45,7 @@ def selective_scan(  # noqa: D418
     return_last_state: Literal[False] = False,
 ) -> Tensor: ...
 @overload
-def selective_scan(  # noqa: D418
+def selective_scan(
     u: Tensor,
     delta: Tensor,
     A: Tensor,

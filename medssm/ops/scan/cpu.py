@@ -15,9 +15,35 @@ from medssm.ops.scan.reference import Result
 SOURCE = Path(__file__).parent / "scan_cpu.cpp"
 GROUP = 16  # states in one pass, as in the source
 MAX_RANK = 16  # largest low-rank step that the kernel multiplies out itself
-_SIZES = "batch routes length channels states rank softplus threads segments parts".split()
-_POINTERS = "pos A D bias W h0 hT starts dhT dA dD dbias dW dh0".split()
-_VIEWS = "u dt B C z y out dout du ddt dB dC dz".split()
+_SIZES = [
+    "batch",
+    "routes",
+    "length",
+    "channels",
+    "states",
+    "rank",
+    "softplus",
+    "threads",
+    "segments",
+    "parts",
+]
+_POINTERS = [
+    "pos",
+    "A",
+    "D",
+    "bias",
+    "W",
+    "h0",
+    "hT",
+    "starts",
+    "dhT",
+    "dA",
+    "dD",
+    "dbias",
+    "dW",
+    "dh0",
+]
+_VIEWS = ["u", "dt", "B", "C", "z", "y", "out", "dout", "du", "ddt", "dB", "dC", "dz"]
 
 
 class ScanCall(ctypes.Structure):
@@ -57,8 +83,9 @@ def run(call: ScanInputs) -> Result:
     if rank > MAX_RANK:
         call = call.with_full_delta()
     gate_outside = call.z is not None and not call.merge and call.A.shape[0] > 1
-    tensors = (call.u, call.delta, call.A, call.B, call.C, call.D, call.delta_bias)
-    tensors += (call.delta_weight, None if gate_outside else call.z, call.initial_state)
+    gate = None if gate_outside else call.z
+    data = (call.u, call.delta, call.A, call.B, call.C, call.D, call.delta_bias)
+    tensors = (*data, call.delta_weight, gate, call.initial_state)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     out, _, _, last = scan(*tensors, call.table, call.softplus, call.merge, save)
     if gate_outside:

@@ -95,7 +95,7 @@ def _typed(call: ScanInputs) -> ScanInputs:
 
     def stream(x: Tensor) -> Tensor:  # tensors along the length keep a half type
         keep = x.dtype == computing or (computing == torch.float32 and x.dtype in FLOATS)
-        return x if keep and x.dtype != torch.float64 or x.dtype == computing else x.to(computing)
+        return x if (keep and x.dtype != torch.float64) or x.dtype == computing else x.to(computing)
 
     def parameter(x: Tensor | None) -> Tensor | None:
         return None if x is None else x.to(computing)

@@ -1,4 +1,4 @@
-"""The selective scan as its equations are written: slow, any float type, the oracle of the tests."""
+"""The selective scan as its equations are written: slow, any float type, the tests' oracle."""
 
 import torch
 import torch.nn.functional as F

@@ -1,0 +1,23 @@
+"""Manifests of public data sets are complete, and a slip in one is named."""
+
+import pytest
+
+from medssm.core.errors import UsageError
+from medssm.core.resources import manifests_folder
+from medssm.data.labels import read_labels
+from medssm.data.public import public_datasets, read_public
+
+
+def test_every_manifest_is_readable_and_its_labels_follow_the_rules():
+    found = public_datasets()
+    assert found.keys() == {file.stem for file in manifests_folder().glob("*.yaml")}
+    for name, dataset in found.items():
+        assert read_labels({"labels": dict(dataset.labels)}, name).foreground
+
+
+def test_a_mistyped_key_gets_the_nearest(tmp_path):
+    source = manifests_folder() / "msd_task04_hippocampus.yaml"
+    file = tmp_path / "x.yaml"
+    file.write_text(source.read_text().replace("licence:", "license:"))
+    with pytest.raises(UsageError, match="did you mean 'licence'"):
+        read_public(file)
