@@ -2,7 +2,7 @@
 
     python -m benchmarks.equal_time FOLDER --minutes 20
 
-Every contestant trains fold 0 on the same cases for the same time on all cores, one after the other,
+Every contestant trains fold 0 on the same cases, for the same time and on all cores, in turn,
 then predicts the fold's held-back cases; one program scores them all.
 """
 
