@@ -10,6 +10,10 @@ from medssm.data.findings import Finding
 from medssm.data.manifest import Manifest
 from medssm.data.readers import reader_of
 
+_LOOKED_AT = 20
+# times the voxels of the largest label: of another data set
+_FAR = 20
+
 
 def check_folder(manifest: Manifest) -> list[Finding]:
     """Find labels without image, stray files and a wrong numTraining."""
@@ -64,19 +68,26 @@ def _stray(manifest: Manifest, path: Path, among_labels: bool) -> Finding:
     if not among_labels:
         return Finding("", str(path), "stray image", "warning", "an image that is no case's",
                        "an image of a case", "name it CASE_0000, or move it")  # fmt: skip
-    count = _values(path)
-    if count > len(manifest.labels.values) * 4 + 8:
+    if odd := _oddity(manifest, path):
         return Finding(
-            "", str(path), "wrong file", "warning", f"an image ({count} values) among the labels",
-            "a label map", "move it to the images, and put its label map here",
+            "", str(path), "wrong file", "warning", odd, "a label map of this data set",
+            "move it away; if it stands for a label map, put that there",
         )  # fmt: skip
     return Finding("", str(path), "no image", "warning", "a label without an image", "a pair",
                    "add its image, or move it away")  # fmt: skip
 
 
-def _values(path: Path) -> int:
+def _oddity(manifest: Manifest, path: Path) -> str:
+    """Why a file among the labels is none of this data set's, or nothing."""
     try:
-        return len(np.unique(reader_of(path).array(path)))
-    except BadDataError:
-        # unreadable and no case's: that it has no image is all there is to say
-        return 0
+        voxels = reader_of(path).array(path)
+        count = len(np.unique(voxels))
+        if count > len(manifest.labels.values) * 4 + 8:
+            return f"an image ({count} values) among the labels"
+        labels = [case.label for case in manifest.cases.values() if case.label is not None]
+        shapes = [reader_of(label).header(label).shape for label in labels[:_LOOKED_AT]]
+        if shapes and voxels.size > _FAR * max(int(np.prod(shape)) for shape in shapes):
+            return f"shape {voxels.shape}, far larger than any label here"
+    except BadDataError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return ""
