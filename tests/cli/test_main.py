@@ -1,0 +1,85 @@
+"""The command line: a slip gets the nearest match, every end has its exit code."""
+
+import json
+
+import pytest
+
+from medssm.cli.main import main
+from medssm.data.phantom import PhantomShape, make_phantom_dataset
+
+
+@pytest.fixture
+def raw(tmp_path):
+    folder = tmp_path / "Dataset001_Phantom"
+    make_phantom_dataset(folder, cases=3, held_back=0, shape=PhantomShape(size=(8, 12, 12)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian", "4"], "did you mean 'train'"),
+        (["train", "4", "--skipbad"], "did you mean '--skip-bad'"),
+        (["train"], "DATASET"),
+        (["predict", "model", "-i", "x"], "needs -o or --output"),
+        (["import", "foldr", "x"], "did you mean 'folder'"),
+        (["show", "network"], "did you mean 'networks'"),
+        ([], "usage"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(words, message, capsys):
+    code = main(words)
+    spoken = capsys.readouterr()
+    assert code == (0 if not words else 2)
+    assert message in spoken.err + spoken.out
+
+
+def test_a_mistyped_key_is_answered_before_any_work(raw, tmp_path, capsys):
+    words = ["train", str(raw), "trainer.max_epoch=3", "--home", str(tmp_path)]
+    assert main(words) == 2
+    assert "did you mean 'max_epochs'" in capsys.readouterr().err
+    assert not (tmp_path / "preprocessed").exists()
+
+
+def test_an_unknown_data_set_lists_those_there_are(tmp_path, capsys):
+    assert main(["plan", "nothing", "--home", str(tmp_path)]) == 2
+    assert "no data set 'nothing'" in capsys.readouterr().err
+
+
+def test_a_damaged_data_set_ends_with_three_and_json_says_so(raw, tmp_path, capsys):
+    image = raw / "imagesTr" / "phantom_000_0000.nii.gz"
+    image.write_bytes(image.read_bytes()[:200])
+    assert main(["plan", str(raw), "--home", str(tmp_path), "--json"]) == 3
+    spoken = capsys.readouterr()
+    answer = json.loads(spoken.out)
+    assert (answer["ok"], answer["exit_code"]) == (False, 3)
+    assert "phantom_000" in answer["error"]
+    assert "copy it again" in spoken.err
+
+
+def test_import_ends_with_the_next_command(raw, tmp_path, capsys):
+    code = main(["import", "nnunet", str(raw), "--home", str(tmp_path / "home")])
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert code == 0
+    assert last.startswith("wrote ")
+    assert "next: medssm train Dataset001_Phantom" in last
+
+
+def test_doctor_tests_the_machine_and_answers_in_json(tmp_path, capsys):
+    assert main(["doctor", "--json", "--home", str(tmp_path)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert all(check["problem"] == "" for check in answer["self_test"])
+    assert {row["operator"] for row in answer["backends"]} >= {"selective_scan", "causal_conv1d"}
+
+
+@pytest.mark.parametrize("table", ["networks", "mixers", "losses", "metrics", "budgets"])
+def test_show_lists_every_table(table, capsys):
+    assert main(["show", table, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_verb(shell, capsys):
+    assert main(["--completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(verb in script for verb in ("plan", "predict", "evaluate", "import"))
