@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -84,15 +85,25 @@ def _run(verb: str, words: list[str]) -> int:
     # OpenMP's threads wait by spinning; beside other processes that makes a step ten times slower.
     # Read when torch is loaded, so it is set before.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    signal.signal(signal.SIGTERM, _interrupt)
+    _interrupt_on_sigterm()
     module, _, function = VERBS[verb].runner.partition(":")
     answer = getattr(import_module(module), function)(arguments)
     give(verb, answer, arguments.json, arguments.quiet)
     return int(answer.exit_code)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _interrupt_on_sigterm() -> None:
+    """Treat a polite kill as Ctrl-C; forked workers inherit this and end quietly."""
+    owner = os.getpid()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            os._exit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt
+
+    # in another thread than the main one Python allows no handler
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _explain(error: BaseException, verb: str | None, verbose: bool) -> tuple[int, str]:

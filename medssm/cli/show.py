@@ -1,6 +1,7 @@
 """`medssm show`: what can be chosen, and the arguments of one choice."""
 
 import argparse
+import dataclasses
 import inspect
 import json
 import typing
@@ -86,11 +87,23 @@ def _show_table(place: str, row: str | None) -> Answer:
         return Answer({"names": dict(rows)}, table(rows, ("name", "where")))
     if row not in names:
         raise UsageError(f"there is no {names.kind} {row!r}; {nearest(row, names)}")
-    return _show_signature(row, names.load(row) if hasattr(names, "load") else _load(names[row]))
+    target = names.load(row)
+    return _show_signature(row, target) if callable(target) else _show_object(row, target)
+
+
+def _show_object(name: str, target: Any) -> Answer:
+    """A row that is data, such as a metric: its plain fields."""
+    plain = {
+        each.name: value
+        for each in dataclasses.fields(target)
+        if isinstance(value := getattr(target, each.name), (str, int, float, tuple))
+    }
+    lines = table([[key, value] for key, value in plain.items()], (name, ""))
+    return Answer({"name": name, **plain}, lines)
 
 
 def _show_signature(name: str, target: Callable[..., Any]) -> Answer:
-    hints = hints_of(target) if callable(target) else {}
+    hints = hints_of(target)
     said = inspect.getdoc(target) or ""
     meanings = _argument_docs(said)
     rows = [

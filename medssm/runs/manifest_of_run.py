@@ -1,21 +1,16 @@
-"""What a run was: its configuration, overrides, versions and the hashes of its inputs."""
+"""What a run was: what was asked for, with which versions, on which inputs."""
 
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Any
 
 from medssm import __version__
-from medssm.core.errors import UsageError
-from medssm.core.files import digest, read_json, write_json, write_text
+from medssm.core.files import write_json
 
-State = Literal["running", "done", "interrupted", "failed"]
+FILE = "run.json"
 PACKAGES = (
     "torch",
     "monai",
@@ -28,23 +23,6 @@ PACKAGES = (
     "nibabel",
     "blosc2",
 )
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What it takes to make a run again.
-
-    Args:
-        config: The resolved configuration, plain data.
-        overrides: What the user asked for, as typed.
-        command: The words of the command line.
-        inputs: Name of an input to the hash of its content.
-    """
-
-    config: Mapping[str, Any]
-    overrides: Sequence[str] = ()
-    command: Sequence[str] = ()
-    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def versions() -> dict[str, str]:
@@ -68,44 +46,25 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_record(folder: Path, record: RunRecord) -> None:
-    """Save config.yaml and environment.json into the folder of a run."""
-    text = yaml.safe_dump(_plain(record.config), sort_keys=False)
-    write_text(folder / "config.yaml", text)
-    content = environment() | {
-        "overrides": list(record.overrides),
-        "command": list(record.command),
-        "inputs": dict(record.inputs),
-        "config_digest": digest(_plain(record.config)),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    write_json(folder / "environment.json", content)
+def write_manifest(
+    folder: Path, dataset: str, overrides: Sequence[str], inputs: Mapping[str, str]
+) -> Path:
+    """Save run.json beside the configuration of a run: what it takes to make the run again.
 
+    Args:
+        folder: The folder of the run.
+        dataset: The data set's name.
+        overrides: What was asked for, the chosen budget among it.
+        inputs: Name of an input to the hash of its content.
 
-def write_status(folder: Path, state: State, **facts: Any) -> None:
-    """Say in status.json how a run stands."""
-    moment = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / "status.json", {"state": state, "time": moment, **facts})
-
-
-def read_status(folder: Path) -> dict[str, Any]:
-    """How the run of a folder stands; an empty mapping where nothing ran yet.
-
-    Raises:
-        UsageError: status.json is not an object.
+    Returns:
+        The file.
     """
-    file = folder / "status.json"
-    if not file.is_file():
-        return {}
-    content = read_json(file)
-    if not isinstance(content, dict):
-        raise UsageError(f"{file}: expected an object; delete the file and run again.")
-    return content
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return str(value) if isinstance(value, Path) else value
+    content = {
+        "dataset": dataset,
+        "overrides": list(overrides),
+        "inputs": dict(inputs),
+        **environment(),
+    }
+    write_json(folder / FILE, content)
+    return folder / FILE
