@@ -106,16 +106,26 @@ def _course(config: TrainerConfig, run: Run) -> Course:
     )
 
 
+def refuse_other_settings(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Keep the folder of a run to one run.
+
+    Raises:
+        UsageError: The folder holds a run of other settings.
+    """
+    checkpoint = CheckpointFiles(folder).last()
+    if checkpoint is not None and checkpoint.get("facts_hash") != digest(facts):
+        raise UsageError(
+            f"{folder}: holds a run of other settings (network, data, loss, optimiser or "
+            "seed). Go on with those, give this run its own name with run=NAME, or start over "
+            "with trainer.resume=false."
+        )
+
+
 def _resume(course: Course, task: Task, config: TrainerConfig, run: Run) -> None:
     checkpoint = course.files.last() if config.resume else None
     if checkpoint is None:
         return
-    if checkpoint.get("facts_hash") != digest(run.facts):
-        raise UsageError(
-            f"{run.folder}: holds a run of other settings (network, data, loss, optimiser or "
-            "seed). Go on with those, give this run its own name with run=NAME, or start over "
-            "with trainer.resume=false."
-        )
+    refuse_other_settings(run.folder, run.facts)
     task.network.load_state_dict(checkpoint["network_weights"])
     course.state = restored_state(checkpoint)
     course.clock.before_s = float(checkpoint["elapsed_s"])

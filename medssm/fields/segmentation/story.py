@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from medssm.core.errors import BadDataError, UsageError
-from medssm.core.files import digest
 from medssm.core.signature import make
 from medssm.data.manifest import Manifest, read_manifest
 from medssm.fields.segmentation.plan import PlanConfig, plan
@@ -15,7 +14,6 @@ from medssm.fields.segmentation.preprocess import PreprocessConfig, preprocess
 from medssm.fields.segmentation.store import accept_store
 from medssm.runs.budget import with_budget
 from medssm.runs.compose import compose
-from medssm.runs.manifest_of_run import write_manifest
 from medssm.runs.workspace import Workspace, open_workspace
 
 # keys of the composition that are no field of TrainConfig
@@ -99,10 +97,7 @@ def train_study(study: Study) -> Path:
     train_config(study.overrides, _NO_PLAN, TrainConfig)
     made = ensure_preprocessed(study)
     config = train_config(study.overrides, made.facts(), TrainConfig)
-    folder = study.workspace.fold_folder(config.run_name(made), config.fold)
-    inputs = {"plan": digest(made.plans), "dataset.json": digest(made.dataset)}
-    write_manifest(folder, study.workspace.dataset, study.overrides, inputs)
-    return train(config, made, study.workspace)
+    return train(config, made, study.workspace, study.overrides)
 
 
 def train_config(overrides: Sequence[str], facts: Mapping[str, Any], kind: Any) -> Any:

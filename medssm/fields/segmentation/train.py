@@ -1,6 +1,6 @@
 """Train: from a preprocessed store to a model folder that `predict` takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,20 +8,26 @@ from typing import Any
 import torch
 from torch import nn
 
-import medssm
 from medssm.core.errors import BadDataError, UsageError
-from medssm.core.files import digest, read_json, write_json, write_text
+from medssm.core.files import digest, read_json, write_json
 from medssm.core.log import say
 from medssm.fields.segmentation.final_validation import validate_fold, validation_seconds
+from medssm.fields.segmentation.model_folder import (
+    model_content,
+    refuse_other_folds,
+    write_config,
+    write_model,
+)
 from medssm.fields.segmentation.nnunet.augmentation import augmentation_rules, training_transforms
 from medssm.fields.segmentation.patches import Cut, PatchSamples, Store, centre_patch
 from medssm.fields.segmentation.plan_file import Plan
 from medssm.fields.segmentation.task import SegmentationTask
 from medssm.losses import LOSSES
 from medssm.networks import NETWORKS
+from medssm.runs.manifest_of_run import write_manifest
 from medssm.runs.workspace import Workspace
 from medssm.training.config import TrainerConfig
-from medssm.training.engine import Run, fit
+from medssm.training.engine import Run, fit, refuse_other_settings
 from medssm.training.optimizers import OptimizerConfig
 from medssm.training.order import words_of
 from medssm.training.schedules import ScheduleConfig
@@ -84,16 +90,20 @@ class TrainConfig:
 
     def run_name(self, plan: Plan) -> str:
         """The model folder's name."""
-        return self.run or f"{self.network['name']}__{plan.plans_name}__{plan.configuration}"
+        mixer = (self.network.get("mixer") or {}).get("name")
+        # a twin with another mixer is another model
+        network = f"{self.network['name']}_{mixer}" if mixer else self.network["name"]
+        return self.run or f"{network}__{plan.plans_name}__{plan.configuration}"
 
 
-def train(config: TrainConfig, plan: Plan, workspace: Workspace) -> Path:
+def train(config: TrainConfig, plan: Plan, workspace: Workspace, asked: Sequence[str] = ()) -> Path:
     """Train one fold, or go on with it.
 
     Args:
         config: What to do.
         plan: The plan; ours or stock nnU-Net's.
         workspace: Where store and results lie.
+        asked: The key=value words behind `config`, for the record of the run.
 
     Returns:
         The model folder.
@@ -101,6 +111,7 @@ def train(config: TrainConfig, plan: Plan, workspace: Workspace) -> Path:
     Raises:
         BadDataError: The store lacks cases, or the fold does not exist.
         InterruptedRunError: Stopped on request; the same command goes on.
+        UsageError: The model folder holds a run of other settings.
     """
     plan = _resized(plan, config)
     name = config.run_name(plan)
@@ -109,8 +120,8 @@ def train(config: TrainConfig, plan: Plan, workspace: Workspace) -> Path:
     network = _network(config)
     _check_patch(network, plan)
     folder = workspace.fold_folder(name, config.fold)
-    _write_model(workspace.model_folder(name), config, plan, workspace)
-    _write_config(folder, config)
+    facts = _facts(config, plan, split)
+    _write_folder(config, plan, workspace, facts, asked)
     if config.init is not None:
         say("%s", load_initial_weights(network, Path(config.init)))
     task = SegmentationTask(
@@ -137,7 +148,7 @@ def train(config: TrainConfig, plan: Plan, workspace: Workspace) -> Path:
         task,
         _samples(store, split["train"], plan, config),
         config.trainer,
-        Run(folder, config.seed, plan.batch_size, _facts(config, plan, split), reserve),
+        Run(folder, config.seed, plan.batch_size, facts, reserve),
     )
     if outcome.is_first_process and config.validate and split["val"]:
         validate_fold(network, plan, workspace, split["val"], folder, config.augmentation.mirror)
@@ -254,41 +265,18 @@ def _facts(config: TrainConfig, plan: Plan, split: Mapping[str, Any]) -> dict[st
     }
 
 
-def _write_model(folder: Path, config: TrainConfig, plan: Plan, workspace: Workspace) -> None:
-    write_json(folder / "plans.json", plan.plans)
-    write_json(folder / "dataset.json", plan.dataset)
-    for name in ("dataset_fingerprint.json", "splits_final.json"):
-        file = workspace.preprocessed / name
-        if file.is_file():
-            write_json(folder / name, read_json(file))
-    write_json(
-        folder / "model.json",
-        {
-            "format": 1,
-            "field": "segmentation",
-            "dataset": workspace.dataset,
-            "network": dict(config.network),
-            "configuration": plan.configuration,
-            "plans_name": plan.plans_name,
-            "patch_size": list(plan.patch_size),
-            "mirror_axes": list(range(plan.spatial_dims)) if config.augmentation.mirror else [],
-            "medssm_version": medssm.__version__,
-        },
-    )
-
-
-def _write_config(folder: Path, config: TrainConfig) -> None:
-    import yaml
-
-    plain = {
-        name: vars(value) if hasattr(value, "__dataclass_fields__") else value
-        for name, value in vars(config).items()
-    }
-    text = yaml.safe_dump(_lists(plain), sort_keys=False, allow_unicode=True)
-    write_text(folder / "config.yaml", text)
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _lists(each) for key, each in value.items()}
-    return [_lists(each) for each in value] if isinstance(value, (list, tuple)) else value
+def _write_folder(
+    config: TrainConfig, plan: Plan, workspace: Workspace, facts: Mapping[str, Any],
+    asked: Sequence[str],
+) -> None:  # fmt: skip
+    """Write what describes the run, once it is sure that no other run is described there."""
+    model = workspace.model_folder(config.run_name(plan))
+    folder = workspace.fold_folder(config.run_name(plan), config.fold)
+    content = model_content(config.network, plan, workspace, config.augmentation.mirror)
+    if config.trainer.resume:
+        refuse_other_settings(folder, facts)
+    refuse_other_folds(model, content, config.fold)
+    write_model(model, content, plan, workspace)
+    write_config(folder, config)
+    inputs = {"plan": digest(plan.plans), "dataset.json": digest(plan.dataset)}
+    write_manifest(folder, workspace.dataset, asked, inputs)

@@ -117,6 +117,30 @@ def test_a_network_starts_from_the_weights_of_another_run(study, capsys):
         train(wrong, made, workspace)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"seed": 5}, "other settings"), ({"fold": 1, "network": NETWORK | {"norm": "instance"}},
+     "folds of a model folder must agree")],
+)  # fmt: skip
+def test_a_run_of_other_settings_is_refused_and_leaves_the_model_as_it_was(study, change, message):
+    workspace, made = study
+    wishes = {"network": NETWORK, "trainer": TINY, "run": "kept", "validate": False}
+    model = train(make(TrainConfig, wishes, "train"), made, workspace, ["seed=0"])
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=message):
+        train(make(TrainConfig, wishes | change, "train"), made, workspace, ["seed=5"])
+    assert {path: path.read_bytes() for path in before} == before
+    assert read_json(model / "fold_0" / "run.json")["overrides"] == ["seed=0"]
+
+
+def test_a_twin_with_another_mixer_has_its_own_model_folder(study):
+    names = [
+        TrainConfig(network=network).run_name(study[1])
+        for network in (NETWORK, NETWORK | {"mixer": {"name": "none"}})
+    ]
+    assert names[0] != names[1]
+
+
 def test_a_patch_that_does_not_fit_the_network_is_answered_with_sizes_that_do(study):
     workspace, made = study
     wrong = {"network": NETWORK, "trainer": TINY, "patch_size": [13, 24, 24]}
