@@ -6,10 +6,13 @@
 It returns the mean foreground Dice of the held-back cases, for sweepers to maximise.
 """
 
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from medssm.core.errors import MedssmError, UsageError
@@ -17,6 +20,7 @@ from medssm.core.log import configure
 from medssm.core.resources import conf_folder
 from medssm.fields.segmentation.evaluate import EvaluateConfig, evaluate
 from medssm.fields.segmentation.story import open_study, train_study
+from medssm.runs.compose import hydra_word
 
 # keys of this application that are no settings of a stage
 _OWN = ("dataset", "home")
@@ -26,6 +30,14 @@ _OWN = ("dataset", "home")
 def main(config: DictConfig) -> float:
     """Plan, preprocess, train and evaluate; each as far as it is not done."""
     configure()
+    try:
+        return _study(config)
+    except MedssmError as error:
+        # Hydra would wrap it in a traceback, and end with 1 whatever it was
+        _leave(error)
+
+
+def _study(config: DictConfig) -> float:
     if OmegaConf.is_missing(config, "dataset"):
         raise UsageError("dataset=… is missing: a folder, or a name or number under home.")
     words = [
@@ -33,14 +45,31 @@ def main(config: DictConfig) -> float:
         for word in HydraConfig.get().overrides.task
         if word.lstrip("+").partition("=")[0] not in _OWN
     ]
+    words = [*_name_of_job(), *(word.lstrip("+") for word in words)]
     home = Path(str(config.home)).expanduser().absolute()
-    study = open_study(str(config.dataset), home, [word.lstrip("+") for word in words])
+    study = open_study(str(config.dataset), home, words)
     model = train_study(study)
-    return evaluate(EvaluateConfig(predictions=model)).mean_dice
+    references = study.workspace.raw_folder if study.workspace.has_raw else None
+    return evaluate(EvaluateConfig(predictions=model, references=references)).mean_dice
+
+
+def _name_of_job() -> list[str]:
+    """Each job of a sweep has a model folder of its own; a run=NAME that follows wins."""
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return []
+    return [f"run=sweep_{hydra_config.job.num:03d}"]
+
+
+def _leave(error: MedssmError) -> NoReturn:
+    sys.stderr.write(f"error: {error}\n(exit code {error.exit_code})\n")
+    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":
     try:
-        main()
+        # a setting that no YAML lists is added, as with `medssm train`
+        sys.argv[1:] = [hydra_word(word) if "=" in word else word for word in sys.argv[1:]]
     except MedssmError as error:
-        raise SystemExit(f"error: {error}\n(exit code {error.exit_code})") from None
+        _leave(error)
+    main()

@@ -42,7 +42,7 @@ def compose(
         raise UsageError(
             f"there is no configuration {config_name!r}; {nearest(config_name, names)}"
         )
-    words = [_for_hydra(word, folder) for word in overrides]
+    words = [hydra_word(word, folder) for word in overrides]
     with _LOCK:
         GlobalHydra.instance().clear()
         try:
@@ -76,7 +76,17 @@ def group_override(word: str) -> str | None:
     return key if (conf_folder() / key).is_dir() and key else None
 
 
-def _for_hydra(word: str, folder: Path) -> str:
+def hydra_word(word: str, folder: Path | None = None) -> str:
+    """An override as Hydra wants it: a file of a group as it is, a value with ``++``.
+
+    Args:
+        word: As the user types it; a comma separates the values of a sweep.
+        folder: The configuration folder; `conf/` by default.
+
+    Raises:
+        UsageError: It is no key=value word, or names a file that is not there.
+    """
+    folder = folder or conf_folder()
     key, equals, value = word.partition("=")
     if word.startswith("~"):
         return word
@@ -86,8 +96,9 @@ def _for_hydra(word: str, folder: Path) -> str:
     if group is None:
         return f"++{word.lstrip('+')}"
     options = [path.stem for path in (folder / group).glob("*.yaml")]
-    if value not in options and value != "null":
-        raise UsageError(f"there is no {group} {value!r} in conf/; {nearest(value, options)}")
+    for choice in value.split(","):
+        if choice not in options and choice != "null":
+            raise UsageError(f"there is no {group} {choice!r} in conf/; {nearest(choice, options)}")
     return word
 
 
