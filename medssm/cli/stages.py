@@ -144,7 +144,8 @@ def _field(folder: Path) -> str:
 
 
 def _next(arguments: argparse.Namespace, verb: str) -> tuple[str, ...]:
-    return ("medssm", verb, arguments.dataset, *arguments.overrides, *_home(arguments))
+    flags = ("--skip-bad",) if arguments.skip_bad else ()
+    return ("medssm", verb, arguments.dataset, *arguments.overrides, *flags, *_home(arguments))
 
 
 def _home(arguments: argparse.Namespace) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Every path that a run reads or writes, from one data set and one home folder."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,8 @@ def open_workspace(dataset: str, home: Path) -> Workspace:
         BadDataError: The folder is none of the known layouts.
     """
     home = Path(home).expanduser().absolute()
-    folder = Path(dataset).expanduser().absolute()
+    # without following links: a linked data set keeps the name of its link
+    folder = Path(os.path.normpath(Path(dataset).expanduser().absolute()))
     if folder.is_dir():
         return _open_folder(folder, home)
     if folder.name == "dataset.json" and folder.is_file():

@@ -83,3 +83,37 @@ def test_completion_knows_every_verb(shell, capsys):
     assert main(["--completion", shell]) == 0
     script = capsys.readouterr().out
     assert all(verb in script for verb in ("plan", "predict", "evaluate", "import"))
+
+
+def test_the_next_command_keeps_leaving_out_the_bad_cases(raw, tmp_path, capsys):
+    image = raw / "imagesTr" / "phantom_000_0000.nii.gz"
+    image.write_bytes(image.read_bytes()[:200])
+    words = ["plan", str(raw), "--skip-bad", "--home", str(tmp_path), "budget=cpu"]
+    assert main([*words, "--json"]) == 0
+    following = json.loads(capsys.readouterr().out)["next"].split()
+    assert following[:2] == ["medssm", "preprocess"]
+    assert "--skip-bad" in following
+    assert main(following[1:]) == 0
+
+
+def test_a_bug_ends_with_seventy_and_a_file_with_the_traceback(monkeypatch, tmp_path, capsys):
+    def broken(arguments):
+        raise RuntimeError("what nobody thought of")
+
+    monkeypatch.setattr("medssm.cli.show.run_show", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main(["show"]) == 70
+    said = capsys.readouterr().err
+    assert "what nobody thought of" in said
+    assert "Traceback" not in said
+    (file,) = tmp_path.glob("medssm-traceback-*.txt")
+    assert "RuntimeError" in file.read_text()
+
+
+def test_a_full_disk_ends_with_four_and_the_remedy(monkeypatch, capsys):
+    def full(arguments):
+        raise OSError(28, "No space left on device", "some/file")
+
+    monkeypatch.setattr("medssm.cli.show.run_show", full)
+    assert main(["show"]) == 4
+    assert "Make room" in capsys.readouterr().err
