@@ -8,7 +8,7 @@ import numpy as np
 
 from medssm.core.errors import BadDataError
 from medssm.core.files import atomic_path, read_json
-from medssm.core.log import Progress, say
+from medssm.core.log import Progress, say, warn
 from medssm.data.source import Source
 
 _ENDING = ".nii.gz"
@@ -31,8 +31,7 @@ def scan_msd(source: Path, target: Path) -> Source:
         raise BadDataError(
             f'{file}: "training" is missing or empty. Expected the Decathlon format.'
         )
-    channels = {str(key): str(value) for key, value in content.get("modality", {}).items()}
-    channels = channels or {"0": "channel_0"}
+    channels = _channels(content, file)
     labels = _labels(content, file)
     cases: dict[str, tuple[tuple[Path, ...], Path | None]] = {}
     several = len(channels) > 1
@@ -41,7 +40,7 @@ def scan_msd(source: Path, target: Path) -> Source:
         say("The images hold %d channels in one file; each becomes a file of its own.",
             len(channels))  # fmt: skip
     for entry in training:
-        image, label = (source / str(entry[key]).removeprefix("./") for key in ("image", "label"))
+        image, label = _pair(entry, source, file)
         name = image.name.removesuffix(_ENDING).removesuffix(".nii")
         images = _split(image, name, len(channels), target / "imagesTr") if several else (image,)
         cases[name] = (images, label)
@@ -54,10 +53,30 @@ def scan_msd(source: Path, target: Path) -> Source:
     )  # fmt: skip
 
 
+def _channels(content: dict[str, Any], file: Path) -> dict[str, str]:
+    declared = content.get("modality") or {"0": "channel_0"}
+    if not isinstance(declared, dict):
+        raise BadDataError(f'{file}: expected modality as {{"0": "MRI", ...}}; correct it there.')
+    return {str(key): str(value) for key, value in declared.items()}
+
+
+def _pair(entry: Any, source: Path, file: Path) -> tuple[Path, Path]:
+    if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
+        raise BadDataError(
+            f'{file}: "training" lists {entry!r}. Expected {{"image": path, "label": path}}; '
+            "add the label, or take the entry out."
+        )
+    image, label = (source / str(entry[key]).removeprefix("./") for key in ("image", "label"))
+    return image, label
+
+
 def _labels(content: dict[str, Any], file: Path) -> dict[str, int]:
     declared = content.get("labels")
     if not isinstance(declared, dict) or "0" not in declared:
         raise BadDataError(f'{file}: expected labels as {{"0": "background", "1": ...}}.')
+    wrong = [value for value in declared if not str(value).isdecimal()]
+    if wrong:
+        raise BadDataError(f"{file}: label {wrong[0]!r} is no number; correct it there.")
     names = {"background": 0}
     for value, name in sorted(declared.items(), key=lambda each: int(each[0])):
         if int(value):
@@ -69,13 +88,18 @@ def _split(image: Path, name: str, channels: int, folder: Path) -> tuple[Path, .
     paths = tuple(folder / f"{name}_{channel:04d}{_ENDING}" for channel in range(channels))
     if all(path.is_file() for path in paths) or not image.is_file():
         return paths
-    volume = nibabel.load(image)
+    try:
+        volume = nibabel.load(image)
+        voxels = np.asarray(volume.dataobj)
+    except Exception as error:
+        # the integrity check names the file and its remedy; the other cases are imported
+        warn("%s: cannot be split into channels (%s).", image, error)
+        return (image,)
     if len(volume.shape) != 4 or volume.shape[3] != channels:
         raise BadDataError(
             f"{image}: shape {volume.shape}. Expected {channels} channels along the fourth axis."
         )
     for channel, path in enumerate(paths):
-        voxels = np.asarray(volume.dataobj[..., channel])
         with atomic_path(path) as partial:
-            nibabel.save(nibabel.Nifti1Image(voxels, volume.affine), partial)
+            nibabel.save(nibabel.Nifti1Image(voxels[..., channel], volume.affine), partial)
     return paths

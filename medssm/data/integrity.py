@@ -21,7 +21,6 @@ from medssm.data.volume import Header
 
 __all__ = ["Finding", "check_image_file", "check_manifest", "format_findings"]
 _MM = 1e-2
-_MAX_COORDINATE_MM = 1e7
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 

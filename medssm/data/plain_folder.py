@@ -17,6 +17,7 @@ _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 # a label map has few values; an intensity image among the labels would declare hundreds
 _MOST_LABELS = 256
 _LOOKED_AT = 40
+_ENOUGH_TO_DOUBT = 3
 
 
 def scan_folder(source: Path, labels: Sequence[str], channels: Sequence[str]) -> Source:
@@ -112,7 +113,9 @@ def _label_names(
         if whole and len(values) <= _MOST_LABELS:
             looked += 1
             seen.update(int(value) for value in values if value)
-    # a value in one file of many is a slip there rather than a class of the set
-    common = [value for value, count in seen.items() if count * 10 >= looked]
+    # a value in one file of several is a slip there rather than a class of the set: it stays
+    # undeclared, so that the integrity check names the file; --labels declares a rare class
+    least = 2 if looked >= _ENOUGH_TO_DOUBT else 1
+    common = [value for value, count in seen.items() if count >= max(least, looked / 10)]
     highest = max(common, default=1)
     return {"background": 0, **{f"label_{value}": value for value in range(1, highest + 1)}}

@@ -1,6 +1,5 @@
 """MetaImage and NRRD through SimpleITK, guarded against files that are cut off."""
 
-import gzip
 import zlib
 from pathlib import Path
 
@@ -90,14 +89,16 @@ def _split(path: Path) -> tuple[str, bytes | None]:
 def _unpacked(path: Path, payload: bytes, expected: int) -> int:
     # MetaImage packs with zlib, NRRD with gzip: 47 lets zlib tell them apart
     machine = zlib.decompressobj(47)
-    length = 0
+    length, limit = 0, 2 * expected + (1 << 20)
     try:
         for start in range(0, len(payload), 1 << 20):
             length += len(machine.decompress(payload[start : start + (1 << 20)]))
-            if length > 2 * expected + (1 << 20):
+            if length > limit:
                 break
-    except (zlib.error, gzip.BadGzipFile) as error:
+    except zlib.error as error:
         raise BadDataError(f"{path}: damaged ({error}); {_COPY}.") from error
+    if length <= limit and not machine.eof:
+        raise BadDataError(f"{path}: cut off before the checksum; {_COPY}.")
     return length
 
 

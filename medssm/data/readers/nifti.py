@@ -11,7 +11,8 @@ from medssm.core.errors import BadDataError
 from medssm.data.volume import Header
 
 MAX_VOXELS = 2_000_000_000
-_MAX_RATIO = 1100
+# bytes that may follow the voxels; a bomb hides behind a small header
+_MAX_REST = 1 << 20
 _PIECE = 1 << 20
 _COPY = "copy the file again from its source, or export it again"
 
@@ -83,13 +84,16 @@ def _length(path: Path, expected: int) -> int:
     if not path.name.endswith(".gz"):
         return path.stat().st_size
     length = 0
-    limit = max(expected * 2, path.stat().st_size * _MAX_RATIO)
+    limit = expected + _MAX_REST
     try:
         with gzip.open(path) as stream:
             while piece := stream.read(_PIECE):
                 length += len(piece)
                 if length > limit:
-                    raise BadDataError(f"{path}: unpacks to more than {limit:,} bytes; not read.")
+                    raise BadDataError(
+                        f"{path}: unpacks to more than {limit:,} bytes. "
+                        f"Expected {expected:,} by its header; {_COPY}."
+                    )
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadDataError(
             f"{path}: cut off or damaged after {length:,} unpacked bytes ({error}). "
