@@ -40,6 +40,14 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TOP_PAD_BYTES = 512 * 2**20
 
 
+def settle(config: TrainerConfig) -> None:
+    """Give the process its threads and its memory habits, before anything is timed or trained."""
+    if chosen_accelerator(config) == "cpu":
+        keep_freed_memory()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+
+
 def keep_freed_memory() -> bool:
     """Let glibc keep what is freed: a training step asks for the same sizes again and again.
 

@@ -20,7 +20,7 @@ from medssm.training.checkpoints import FINAL, LATEST, WEIGHTS, CheckpointFiles,
 from medssm.training.clock import Clock
 from medssm.training.config import TrainerConfig
 from medssm.training.course import Course, restored_state
-from medssm.training.devices import chosen_accelerator, chosen_precision, keep_freed_memory
+from medssm.training.devices import chosen_accelerator, chosen_precision, settle
 from medssm.training.ema import WeightAverage
 from medssm.training.log_files import write_environment
 from medssm.training.order import BatchOrder, Share, quiet_worker
@@ -77,10 +77,7 @@ def fit(task: Task, samples: Dataset[Any], config: TrainerConfig, run: Run) -> O
     remove_temporaries(run.folder)
     accelerator = chosen_accelerator(config)
     precision = chosen_precision(config, accelerator)
-    if accelerator == "cpu":
-        keep_freed_memory()
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    settle(config)
     course = _course(config, run)
     _resume(course, task, config, run)
     if course.state.ended_by in ("", "signal"):

@@ -27,6 +27,7 @@ from medssm.networks import NETWORKS
 from medssm.runs.manifest_of_run import write_manifest
 from medssm.runs.workspace import Workspace
 from medssm.training.config import TrainerConfig
+from medssm.training.devices import settle
 from medssm.training.engine import Run, fit, refuse_other_settings
 from medssm.training.optimizers import OptimizerConfig
 from medssm.training.order import words_of
@@ -117,6 +118,7 @@ def train(config: TrainConfig, plan: Plan, workspace: Workspace, asked: Sequence
     name = config.run_name(plan)
     split = _split(workspace, plan, config.fold)
     store = Store(workspace.store(plan.data_identifier), [*split["train"], *split["val"]])
+    settle(config.trainer)
     network = _network(config)
     _check_patch(network, plan)
     folder = workspace.fold_folder(name, config.fold)
