@@ -1,7 +1,8 @@
 """A configuration from `conf/` and overrides: the only place in the package that knows Hydra."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medssm.core.errors import UsageError, nearest
@@ -42,23 +43,44 @@ def compose(
         raise UsageError(
             f"there is no configuration {config_name!r}; {nearest(config_name, names)}"
         )
-    words = [hydra_word(word, folder) for word in overrides]
+    with _composed(config_name, overrides) as config:
+        OmegaConf.set_struct(config, False)
+        if facts is not None:
+            config["plan"] = OmegaConf.create(dict(facts))
+        plain = OmegaConf.to_container(config, resolve=True)
+    if not isinstance(plain, dict):
+        raise UsageError(f"conf/{config_name}.yaml: expected keys with values.")
+    return {str(key): value for key, value in plain.items()}
+
+
+def chosen_file(config_name: str, overrides: Sequence[str], group: str) -> str | None:
+    """Which file of a group a composition takes, by name; None for none.
+
+    The user's own word decides, else what a budget or an experiment overrides, else the default.
+
+    Raises:
+        UsageError: An override that cannot be read, or names no group or file.
+    """
+    with _composed(config_name, overrides, return_hydra_config=True) as config:
+        choice = config.hydra.runtime.choices.get(group)
+    return None if choice in (None, "null") else str(choice)
+
+
+@contextmanager
+def _composed(
+    config_name: str, overrides: Sequence[str], return_hydra_config: bool = False
+) -> Iterator[DictConfig]:
+    """What Hydra makes of a configuration; its complaints become ours."""
+    words = [hydra_word(word, conf_folder()) for word in overrides]
     with _LOCK:
         GlobalHydra.instance().clear()
         try:
-            with initialize_config_dir(str(folder), version_base="1.3"):
-                config = hydra_compose(config_name, words)
-            OmegaConf.set_struct(config, False)
-            if facts is not None:
-                config["plan"] = OmegaConf.create(dict(facts))
-            plain = OmegaConf.to_container(config, resolve=True)
+            with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+                yield hydra_compose(config_name, words, return_hydra_config=return_hydra_config)
         except (HydraException, OmegaConfBaseException) as error:
             raise UsageError(f"{_first_line(error)} (overrides: {' '.join(overrides)})") from None
         finally:
             GlobalHydra.instance().clear()
-    if not isinstance(plain, dict):
-        raise UsageError(f"conf/{config_name}.yaml: expected keys with values.")
-    return {str(key): value for key, value in plain.items()}
 
 
 def groups() -> dict[str, list[str]]:
@@ -99,7 +121,8 @@ def hydra_word(word: str, folder: Path | None = None) -> str:
     for choice in value.split(","):
         if choice not in options and choice != "null":
             raise UsageError(f"there is no {group} {choice!r} in conf/; {nearest(choice, options)}")
-    return word
+    # Hydra takes no null for a group, it wants the group taken away
+    return f"~{key.lstrip('+')}" if value == "null" else word
 
 
 def _first_line(error: Exception) -> str:

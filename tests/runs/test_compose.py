@@ -4,7 +4,7 @@ import pytest
 
 from medssm.core.errors import BadDataError, UsageError
 from medssm.data.phantom import PhantomShape, make_phantom_dataset
-from medssm.runs.compose import compose, parse_values
+from medssm.runs.compose import chosen_file, compose, parse_values
 from medssm.runs.workspace import open_workspace
 
 FACTS = {"spatial_dims": 2, "num_channels": 3, "num_outputs": 4}
@@ -81,3 +81,14 @@ def test_a_plain_folder_is_imported_on_the_way(home, tmp_path):
 def test_a_folder_of_no_known_layout_is_refused_with_the_layouts(tmp_path):
     with pytest.raises(BadDataError, match="images/ and labels/"):
         open_workspace(str(tmp_path), tmp_path)
+
+
+def test_null_takes_a_group_away():
+    assert compose("segmentation", ["loss=null"], FACTS).get("loss") is None
+    assert "network" not in compose("segmentation", ["network=null"], FACTS)
+
+
+def test_the_chosen_file_of_a_group_is_known():
+    assert chosen_file("segmentation", ["network=unet"], "network") == "unet"
+    assert chosen_file("segmentation", ["budget=cpu"], "network") == "lightm_unet_hybrid"
+    assert chosen_file("segmentation", [], "loss") is None

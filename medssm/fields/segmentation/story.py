@@ -13,7 +13,7 @@ from medssm.fields.segmentation.plan_file import DEFAULT_PLANS, Plan, read_plan
 from medssm.fields.segmentation.preprocess import PreprocessConfig, preprocess
 from medssm.fields.segmentation.store import accept_store
 from medssm.runs.budget import with_budget
-from medssm.runs.compose import compose
+from medssm.runs.compose import chosen_file, compose
 from medssm.runs.workspace import Workspace, open_workspace
 
 # keys of the composition that are no field of TrainConfig
@@ -54,7 +54,7 @@ def ensure_plan(study: Study) -> tuple[Plan, Manifest | None]:
     Returns:
         The plan, and the data set where its raw images are at hand.
     """
-    content = compose("segmentation", study.overrides, _NO_PLAN)
+    content = _composed(study.overrides, _NO_PLAN)
     config = make(PlanConfig, _mapping(content, "planner"), "planner")
     config = replace(config, skip_bad=study.skip_bad or config.skip_bad, force=study.force)
     workspace = study.workspace
@@ -82,7 +82,7 @@ def ensure_preprocessed(study: Study) -> Plan:
         # a store that stock nnU-Net filled is used as it is, once it is seen to be whole
         accept_store(made, study.workspace)
         return made
-    content = compose("segmentation", study.overrides, made.facts())
+    content = _composed(study.overrides, made.facts())
     config = make(PreprocessConfig, _mapping(content, "preprocess"), "preprocess")
     config = replace(config, skip_bad=study.skip_bad or config.skip_bad, force=study.force)
     preprocess(config, made, manifest, study.workspace)
@@ -102,9 +102,34 @@ def train_study(study: Study) -> Path:
 
 def train_config(overrides: Sequence[str], facts: Mapping[str, Any], kind: Any) -> Any:
     """The typed configuration of a training."""
-    content = compose("segmentation", overrides, facts)
+    content = _composed(overrides, facts)
     wanted = {key: value for key, value in content.items() if key not in _OTHER_KEYS}
+    wanted.setdefault("variant", _variant(overrides, content["network"]))
     return make(kind, wanted, "train")
+
+
+def _variant(overrides: Sequence[str], network: Mapping[str, Any]) -> str | None:
+    """The file in conf/network that was chosen, and the mixer where that was changed."""
+    file = chosen_file("segmentation", overrides, "network")
+    if file is None:
+        return None
+    unchanged = _composed([f"network={file}"], _NO_PLAN)["network"]
+    if network["name"] != unchanged["name"]:
+        return None
+    mixer = (network.get("mixer") or {}).get("name")
+    changed = mixer is not None and mixer != (unchanged.get("mixer") or {}).get("name")
+    return f"{file}_{mixer}" if changed else file
+
+
+def _composed(overrides: Sequence[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+    content = compose("segmentation", overrides, facts)
+    network = content.get("network")
+    if not isinstance(network, Mapping) or "name" not in network:
+        raise UsageError(
+            f"network={network!r}: a study needs a network with a name. Take network=FILE; "
+            "`medssm show networks` lists them."
+        )
+    return content
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:

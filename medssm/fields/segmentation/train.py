@@ -68,11 +68,13 @@ class TrainConfig:
         trainer: The course.
         fold: Which fold is held back, or "all" for none.
         seed: Of everything random.
-        run: Name of the run; None is made of network, plan and configuration.
+        run: Name of the run; None is VARIANT__PLANS__CONFIGURATION.
         init: Weights to start from: a model folder, .safetensors or checkpoint.
         batch_size: Patches a step; None takes the plan's.
         patch_size: Voxels of a patch; None takes the plan's.
         validate: Whether to predict the held-back cases at the end.
+        variant: What the network is called in the default name of the run, e.g. its file in
+            conf/network; None takes its name and its mixer.
     """
 
     network: Mapping[str, Any]
@@ -88,13 +90,14 @@ class TrainConfig:
     batch_size: int | None = None
     patch_size: tuple[int, ...] | None = None
     validate: bool = True
+    variant: str | None = None
 
     def run_name(self, plan: Plan) -> str:
         """The model folder's name."""
         mixer = (self.network.get("mixer") or {}).get("name")
         # a twin with another mixer is another model
         network = f"{self.network['name']}_{mixer}" if mixer else self.network["name"]
-        return self.run or f"{network}__{plan.plans_name}__{plan.configuration}"
+        return self.run or f"{self.variant or network}__{plan.plans_name}__{plan.configuration}"
 
 
 def train(config: TrainConfig, plan: Plan, workspace: Workspace, asked: Sequence[str] = ()) -> Path:
