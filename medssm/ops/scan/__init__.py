@@ -42,6 +42,9 @@ def selective_scan(
     initial_state: Tensor | None = None,
     delta_softplus: bool = True,
     merge: Literal["sum", "none"] = "sum",
+    lengths: Tensor | None = None,
+    local_window: int = 0,
+    deterministic: bool | None = None,
     return_last_state: Literal[False] = False,
 ) -> Tensor: ...
 @overload
@@ -60,6 +63,9 @@ def selective_scan(
     initial_state: Tensor | None = None,
     delta_softplus: bool = True,
     merge: Literal["sum", "none"] = "sum",
+    lengths: Tensor | None = None,
+    local_window: int = 0,
+    deterministic: bool | None = None,
     return_last_state: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
 def selective_scan(
@@ -77,6 +83,9 @@ def selective_scan(
     initial_state: Tensor | None = None,
     delta_softplus: bool = True,
     merge: Literal["sum", "none"] = "sum",
+    lengths: Tensor | None = None,
+    local_window: int = 0,
+    deterministic: bool | None = None,
     return_last_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Scan K routes over one memory: h_t = exp(s A) h_{t-1} + s B u, y = C h + D u.
@@ -99,6 +108,12 @@ def selective_scan(
         initial_state: State before the first step; zero when not given.
         delta_softplus: Whether softplus is applied.
         merge: "sum" adds the routes up, "none" keeps them apart.
+        lengths: Steps of each batch element, 0 to L; a route skips its steps from there on: their
+            outputs are 0, the state stays, nothing that lies there has a gradient.
+        local_window: Window of w steps in which each step also sees the later ones: y = C (h +
+            h' - s B u) + D u, h' scanned backwards from zero at the end of each window. 0: off.
+        deterministic: Whether a GPU must add in a fixed order; None follows
+            `torch.are_deterministic_algorithms_enabled()`. The other backends always do.
         return_last_state: Also give the state after the last step, with its gradient.
 
     Returns:
@@ -107,21 +122,23 @@ def selective_scan(
     Shape:
         u: (b, L, d) or (b, k, L, d), delta: (b, k, L, d) or (b, k, L, r), A: (k, d, n),
         B, C: (b, k, L, n), D, delta_bias: (k, d), delta_weight: (k, d, r), routes: (k, L),
-        z: (b, L, d), states: (b, k, d, n); result (b, L, d), or (b, k, L, d) unmerged.
+        z: (b, L, d), states: (b, k, d, n), lengths: (b,);
+        result (b, L, d), or (b, k, L, d) unmerged.
 
     Raises:
         ValueError: A shape does not fit, or a route is no permutation of the positions.
         BackendRefusedError: The wished backend cannot take this call.
 
     Source:
-        Gu and Dao, "Mamba", 2023.
+        Gu and Dao, "Mamba", 2023; the local window is of "LBMamba", 2025, whose window was
+        however many steps a GPU thread held.
     """
     if merge not in {"sum", "none"}:
         raise ValueError(f"merge is {merge!r}; take 'sum' or 'none'.")
     call = ScanInputs(
         u, delta, A, B, C, D, delta_bias, delta_weight,
         routes.table_on(u.device) if isinstance(routes, Routes) else routes,
-        z, initial_state, delta_softplus, merge == "sum",
+        z, initial_state, delta_softplus, merge == "sum", lengths, local_window, deterministic,
     )  # fmt: skip
     call = check(call)
     backend = SCAN.choose(call)

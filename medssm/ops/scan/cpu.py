@@ -72,6 +72,8 @@ def refuses(call: ScanInputs) -> str | None:
     """Say why the native scan cannot take a call; None when it can."""
     if call.u.device.type != "cpu":
         return f"the tensors are on {call.u.device.type}, not on the CPU."
+    if call.lengths is not None or call.local_window:
+        return "it takes no lengths and no local window."
     if torch.float16 in {x.dtype for x in (call.u, call.delta, call.B, call.C)}:
         return None if load(SOURCE).medssm_scan_has_half() else "the compiler had no float16."
     return None

@@ -15,7 +15,7 @@ class ScanInputs:
     Shape:
         u: (b, k or 1, L, d), delta: (b, k, L, d) or (b, k, L, r) with delta_weight (k, d, r),
         A: (k, d, n), B, C: (b, k, L, n), D, delta_bias: (k, d), z: (b, L, d),
-        initial_state: (b, k, d, n), table: (k, L) int32.
+        initial_state: (b, k, d, n), table: (k, L) int32, lengths: (b,) int32.
     """
 
     u: Tensor
@@ -31,6 +31,9 @@ class ScanInputs:
     initial_state: Tensor | None
     softplus: bool
     merge: bool
+    lengths: Tensor | None = None
+    local_window: int = 0
+    deterministic: bool | None = None
 
     @property
     def computing(self) -> torch.dtype:
@@ -78,6 +81,7 @@ def check(call: ScanInputs) -> ScanInputs:
         "routes": (call.table, (k, L)),
         "z": (call.z, (b, L, d)),
         "initial_state": (call.initial_state, (b, k, d, n)),
+        "lengths": (call.lengths, (b,)),
     }
     for name, (tensor, shape) in wanted.items():
         if tensor is not None and tuple(tensor.shape) != shape:
@@ -87,6 +91,8 @@ def check(call: ScanInputs) -> ScanInputs:
             )
         if tensor is not None and tensor.device != u.device:
             raise ValueError(f"{name} is on {tensor.device}, u on {u.device}; move one of them.")
+    if call.local_window < 0:
+        raise ValueError(f"local_window is {call.local_window}; take 0 (off) or more steps.")
     return _typed(replace(call, u=u))
 
 
@@ -113,4 +119,5 @@ def _typed(call: ScanInputs) -> ScanInputs:
         z=None if call.z is None else stream(call.z),
         initial_state=parameter(call.initial_state),
         table=None if table is None else table.to(torch.int32).contiguous(),
+        lengths=None if call.lengths is None else call.lengths.to(torch.int32).contiguous(),
     )
