@@ -7,6 +7,7 @@ from typing import Any
 import medssm
 from medssm.core.errors import UsageError
 from medssm.core.files import read_json, write_json, write_text
+from medssm.fields.segmentation.dataset_of_model import RAW_FOLDER
 from medssm.fields.segmentation.plan_file import Plan
 from medssm.runs.workspace import Workspace
 from medssm.training.checkpoints import CheckpointFiles
@@ -23,6 +24,7 @@ def model_content(
         "format": 1,
         "field": "segmentation",
         "dataset": workspace.dataset,
+        RAW_FOLDER: str(workspace.raw_folder.absolute()) if workspace.has_raw else None,
         "network": plain(network),
         "configuration": plan.configuration,
         "plans_name": plan.plans_name,

@@ -11,6 +11,7 @@ from medssm.core.files import read_json
 from medssm.data.labels import Labels, read_labels
 from medssm.data.manifest import read_manifest
 from medssm.data.readers import ending_of, reader_of
+from medssm.fields.segmentation.dataset_of_model import find_raw_folder, find_splits
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,7 @@ def _expected(predictions: Path) -> set[str]:
         return {*content.get("cases", {}), *content.get("failed", {})}
     if not (predictions / "model.json").is_file():
         return set()
-    home, dataset = _home_and_name(predictions / "model.json")
-    splits = home / "preprocessed" / dataset / "splits_final.json"
-    folds = read_json(splits) if splits.is_file() else []
+    folds = find_splits(predictions, read_json(predictions / "model.json")) or []
     # a fold that was not trained, or not to its end, is not expected to have predicted
     return {
         case
@@ -77,11 +76,6 @@ def _expected(predictions: Path) -> set[str]:
         if (predictions / f"fold_{number}" / "validation").is_dir()
         for case in fold["val"]
     }
-
-
-def _home_and_name(model_file: Path) -> tuple[Path, str]:
-    """HOME/results/DATASET/RUN/model.json: HOME, and the data set it names."""
-    return model_file.parent.resolve().parents[2], str(read_json(model_file)["dataset"])
 
 
 def _label_files(folder: Path) -> dict[str, Path]:
@@ -119,11 +113,7 @@ def _labels_beside(predictions: Path) -> Labels | None:
 
 def _dataset_beside(predictions: Path) -> Path | None:
     for file in (predictions / "model.json", *_model_files(predictions, "model.json")):
-        if not file.is_file():
-            continue
-        home, dataset = _home_and_name(file)
-        folder = home / "raw" / dataset
-        if (folder / "dataset.json").is_file():
+        if file.is_file() and (folder := find_raw_folder(file.parent)) is not None:
             return folder
     return None
 

@@ -7,6 +7,7 @@ from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import read_json
 from medssm.data.manifest import Manifest, read_manifest
 from medssm.data.splits import make_splits
+from medssm.fields.segmentation.dataset_of_model import find_raw_folder, find_splits
 from medssm.fields.segmentation.inputs import InputCase
 from medssm.fields.segmentation.trained import TrainedModel
 
@@ -26,33 +27,32 @@ def validation_cases(
     """
     if isinstance(source, tuple):
         raise UsageError("cases=validation takes the data set's folder as input, not a list.")
-    home = model.folder.resolve().parents[2] if len(model.folder.resolve().parents) > 2 else None
-    name = str(model.content["dataset"])
+    source = source or find_raw_folder(model.folder)
     if source is None:
-        if home is None or not (home / "raw" / name / "dataset.json").is_file():
-            raise BadDataError(
-                f"{model.folder}: the data set {name} is not beside it; name its folder with -i."
-            )
-        source = home / "raw" / name
+        raise BadDataError(
+            f"{model.folder}: the data set {model.content['dataset']} is not beside it; name its "
+            "folder with -i."
+        )
     manifest = read_manifest(source)
-    splits = _splits(model, home, manifest)
+    splits = _splits(model, manifest)
     for fold in model.weights:
         if fold == "all" or int(fold) >= len(splits):
             raise UsageError(
                 f"fold {fold} has no validation cases; choose others with folds=[...]."
             )
         names = splits[int(fold)]["val"]
+        strange = [name for name in names if name not in manifest.cases]
+        if strange:
+            raise BadDataError(
+                f"{source}: lacks {', '.join(strange[:5])}, which fold {fold} held back. Name the "
+                "data set that the model was trained on with -i."
+            )
         yield (fold,), [InputCase(n, tuple(manifest.cases[n].images)) for n in names]
 
 
-def _splits(
-    model: TrainedModel, home: Path | None, manifest: Manifest
-) -> list[dict[str, list[str]]]:
-    places = [model.folder / "splits_final.json"]
-    if home is not None:
-        places.append(home / "preprocessed" / manifest.name / "splits_final.json")
-    places.append(manifest.folder / "splits_final.json")
-    for place in places:
-        if place.is_file():
-            return list(read_json(place))
-    return make_splits(manifest)
+def _splits(model: TrainedModel, manifest: Manifest) -> list[dict[str, list[str]]]:
+    splits = find_splits(model.folder, model.content)
+    if splits is not None:
+        return splits
+    own = manifest.folder / "splits_final.json"
+    return list(read_json(own)) if own.is_file() else make_splits(manifest)
