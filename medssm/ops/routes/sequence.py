@@ -1,36 +1,36 @@
 """Routes over a sequence: forwards, backwards, in strides. Each table is built once."""
 
-import functools
-
 import torch
+from torch import Tensor
 
-from medssm.ops.routes.route import Routes
+from medssm.ops.routes.route import kept
 
 
-@functools.lru_cache(maxsize=64)
-def forward(length: int) -> Routes:
+@kept
+def forward(length: int) -> Tensor:
     """The order of memory."""
-    return Routes(torch.arange(length)[None])
+    return torch.arange(length)[None]
 
 
-@functools.lru_cache(maxsize=64)
-def reverse(length: int) -> Routes:
+@kept
+def reverse(length: int) -> Tensor:
     """The order of memory, backwards."""
-    return Routes(torch.arange(length - 1, -1, -1)[None])
+    return torch.arange(length).flip(0)[None]
 
 
-@functools.lru_cache(maxsize=64)
-def there_and_back(length: int) -> Routes:
+@kept
+def there_and_back(length: int) -> Tensor:
     """Two routes: the order of memory and its reverse.
 
     Source:
         Zhu et al., "Vision Mamba", 2024.
     """
-    return forward(length) + reverse(length)
+    order = torch.arange(length)
+    return torch.stack((order, order.flip(0)))
 
 
-@functools.lru_cache(maxsize=64)
-def interleave(length: int, slices: int) -> Routes:
+@kept
+def interleave(length: int, slices: int) -> Tensor:
     """Visit position i * (length / slices) + j at step j * slices + i: one token of each slice.
 
     Raises:
@@ -41,14 +41,16 @@ def interleave(length: int, slices: int) -> Routes:
     """
     if slices < 1 or length % slices:
         raise ValueError(f"length {length} is not a multiple of {slices} slices.")
-    return Routes(torch.arange(length).view(slices, length // slices).t().reshape(1, -1))
+    return torch.arange(length).view(slices, length // slices).t().reshape(1, length)
 
 
-@functools.lru_cache(maxsize=64)
-def restride(length: int, rate: int) -> Routes:
+@kept
+def restride(length: int, rate: int) -> Tensor:
     """Visit 0, rate, 2 rate, ..., then 1, rate + 1, ...: the order of sequence reordering.
 
-    Where the length is no multiple of the rate, the steps beyond the end are left out.
+    SR-Mamba pads a sequence with zeros to `padded_length` first, and its padding takes part in
+    the scan: pad the tokens, ask for the routes of that length and drop the last outputs. Where
+    the length is no multiple of the rate, the steps beyond its end are left out instead.
 
     Raises:
         ValueError: The rate is below 1.
@@ -58,4 +60,9 @@ def restride(length: int, rate: int) -> Routes:
     """
     if rate < 1:
         raise ValueError(f"rate {rate} is below 1.")
-    return Routes(torch.cat([torch.arange(start, length, rate) for start in range(rate)])[None])
+    return torch.cat([torch.arange(length)[start::rate] for start in range(rate)])[None]
+
+
+def padded_length(length: int, rate: int) -> int:
+    """The smallest multiple of the rate that holds the sequence."""
+    return -(-length // rate) * rate

@@ -1,0 +1,62 @@
+"""Routes: made once, kept with numbers, checked."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from medssm.ops.routes import Routes, cross2d, from_permutation, reverse, there_and_back
+from medssm.ops.scan import selective_scan
+from tests.support.scans import scan_tensors
+
+
+def test_routes_of_the_same_sizes_are_made_once():
+    assert cross2d(3, 5) is cross2d(3, 5)
+    assert cross2d(3, 5).table_on(torch.device("cpu")) is cross2d(3, 5).table_on(
+        torch.device("cpu")
+    )
+
+
+def test_routes_made_under_fake_tensors_have_numbers_afterwards():
+    with FakeTensorMode():
+        routes = reverse(1009)
+        assert isinstance(routes.table_on(torch.device("cpu")), FakeTensor)
+    table = reverse(1009).table_on(torch.device("cpu"))
+    assert type(table) is torch.Tensor
+    assert table[0, 0] == 1008
+
+
+def test_routes_made_in_inference_mode_serve_training():
+    with torch.inference_mode():
+        routes = there_and_back(1013)
+        routes.table_on(torch.device("cpu"))
+    tensors = scan_tensors(length=1013, d=2, n=1)
+    selective_scan(tensors.pop("u").requires_grad_(), **tensors, routes=routes).sum().backward()
+
+
+def test_routes_made_under_another_default_device_lie_on_the_cpu():
+    with torch.device("meta"):
+        routes = reverse(1019)
+    assert routes.table.device.type == "cpu"
+
+
+def test_a_table_is_copied_to_a_device_once():
+    meta = torch.device("meta")
+    assert cross2d(3, 5).table_on(meta) is cross2d(3, 5).table_on(meta)
+    assert cross2d(3, 5).table_on(meta).device == meta
+
+
+def test_both_ways_adds_the_reverse_of_each():
+    routes = from_permutation(torch.tensor([[2, 0, 1], [0, 1, 2]])).both_ways()
+    assert routes.table.tolist() == [[2, 0, 1], [0, 1, 2], [1, 0, 2], [2, 1, 0]]
+    assert len(routes.reversed() + routes) == 8
+
+
+@pytest.mark.parametrize("order", [[0, 0, 1], [1, 2, 3], [-1, 0, 1]])
+def test_an_order_that_is_no_permutation_is_an_error(order):
+    with pytest.raises(ValueError, match="row 0"):
+        from_permutation(torch.tensor(order))
+
+
+def test_a_table_without_routes_is_an_error():
+    with pytest.raises(ValueError, match="axes"):
+        Routes(torch.arange(3))
