@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "medssm/cli/answer.py": "NO_COLOR",
     "medssm/core/log.py": "TERM",
     "medssm/ops/native/build.py": "the user's cache folder and compiler",
+    "medssm/ops/native/variants.py": "MEDSSM_NATIVE",
     "medssm/fields/segmentation/nnunet/staging.py": "nnunetv2 finds folders by variables",
 }
 
