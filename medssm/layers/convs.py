@@ -13,12 +13,14 @@ class MapConv(nn.Module):
         spatial_dims: Rank of the map, 1 to 3.
         in_channels: Channels of the input.
         out_channels: Channels of the result.
+        kernel: Edge of the window.
         stride: Step in every axis.
         groups: Groups of channels; as many as channels for a depthwise convolution.
         bias: Whether to add a bias.
+        padding: Zeros at each border; half the kernel when not given.
 
     Shape:
-        x: (B, *S, C), result (B, *ceil(S / stride), K).
+        x: (B, *S, C), result (B, *ceil(S / stride), K) with the default padding.
     """
 
     def __init__(
@@ -27,13 +29,22 @@ class MapConv(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
+        kernel: int = 3,
         stride: int = 1,
         groups: int = 1,
         bias: bool = False,
+        padding: int | None = None,
     ) -> None:
         super().__init__()
         self.conv = convolution(
-            spatial_dims, in_channels, out_channels, stride=stride, groups=groups, bias=bias
+            spatial_dims,
+            in_channels,
+            out_channels,
+            kernel=kernel,
+            stride=stride,
+            groups=groups,
+            bias=bias,
+            padding=padding,
         )
 
     def forward(self, x: Tensor) -> Tensor:

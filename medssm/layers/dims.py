@@ -33,15 +33,16 @@ def convolution(
     stride: int = 1,
     groups: int = 1,
     bias: bool = False,
+    padding: int | None = None,
 ) -> nn.Module:
-    """A convolution of the wanted rank that keeps the size (divided by the stride)."""
+    """A convolution of the wanted rank; without `padding` it keeps the size over the stride."""
     maker = CONVOLUTIONS[check_spatial_dims(spatial_dims)]
     return maker(
         in_channels,
         out_channels,
         kernel,
         stride=stride,
-        padding=kernel // 2,
+        padding=kernel // 2 if padding is None else padding,
         groups=groups,
         bias=bias,
     )

@@ -6,6 +6,7 @@ NETWORKS = Table(
     "network",
     {
         "lightm_unet": "medssm.networks.lightm_unet:LightMUNet",
+        "vm_unet": "medssm.networks.vm_unet:VMUNet",
         "unet": "medssm.networks.baselines:MonaiUNet",
     },
     "medssm.networks",

@@ -30,11 +30,16 @@ class RvmLayer(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, spatial_dims: int, mixer: Mapping[str, Any]
+        self,
+        in_channels: int,
+        out_channels: int,
+        spatial_dims: int,
+        mixer: Mapping[str, Any],
+        layer: int = 0,
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(in_channels)
-        self.mixer = build_mixer(mixer, in_channels, spatial_dims)
+        self.mixer = build_mixer(mixer, in_channels, spatial_dims, layer)
         self.skip_scale = nn.Parameter(torch.ones(1))
         self.proj = TokenLinear(in_channels, out_channels)
 
@@ -53,7 +58,7 @@ class RvmBlock(nn.Module):
         self.norm1 = MapNorm(channels, norm)
         self.layer1 = RvmLayer(channels, channels, spatial_dims, mixer)
         self.norm2 = MapNorm(channels, norm)
-        self.layer2 = RvmLayer(channels, channels, spatial_dims, mixer)
+        self.layer2 = RvmLayer(channels, channels, spatial_dims, mixer, layer=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, *S, C) to the same."""

@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medssm.layers.mixers.cross_scan import CrossScan
 from medssm.networks.keymaps import load_official
 from medssm.networks.keymaps.lightm_unet import RVM_LAYER
+from medssm.networks.keymaps.rules import KeyMap
+from medssm.networks.keymaps.vmamba import CROSS_SCAN_ALONE
 from medssm.networks.lightm_unet import RvmLayer
 
 Weights = Mapping[str, Tensor]
@@ -59,10 +62,62 @@ def channels_last(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda x: module(x.movedim(1, -1)).movedim(-1, 1)
 
 
+def fill(keymap: KeyMap, weights: Weights, module: nn.Module, spatial_dims: int = 2) -> nn.Module:
+    """A module with official weights, complete or loud, in evaluation mode."""
+    fitted, report = keymap.to_ours(weights, module.state_dict(), spatial_dims)
+    report.raise_unless_complete()
+    module.load_state_dict(fitted)
+    return module.eval()
+
+
+def vm_unet(constructor: Mapping[str, Any], weights: Weights) -> Built:
+    network, _ = load_official("vm_unet", weights, drop_path=constructor.get("drop_path_rate", 0.2))
+    return Built(network, whole=True)
+
+
+def ss2d_v0(_constructor: Mapping[str, Any], weights: Weights) -> Built:
+    scan = CrossScan(spatial_dims=2, **CROSS_SCAN_ALONE.infer(weights))
+    return Built(fill(CROSS_SCAN_ALONE, weights, scan), whole=False)
+
+
+def forward_type(name: str) -> dict[str, Any]:
+    """What a forward type of VMamba's v2 family says beside the tensors' shapes."""
+    options: dict[str, Any] = {}
+    if "_nozact" in name:
+        options["gate"] = "linear"
+    if "_oact" in name:
+        options["out_activation"] = "gelu"
+    for norm in ("softmax", "sigmoid"):
+        if f"_on{norm}" in name:
+            options["out_norm"] = norm
+    for start, directions in (("v051d", "one_way"), ("v052d", "two_way")):
+        if name.startswith(start):
+            options["directions"] = directions
+    return options
+
+
+def ss2d_v2(constructor: Mapping[str, Any], weights: Weights) -> Built:
+    options = forward_type(constructor.get("forward_type", "v05"))
+    scan = CrossScan(spatial_dims=2, **{**CROSS_SCAN_ALONE.infer(weights), **options})
+    filled = fill(CROSS_SCAN_ALONE, weights, scan)
+    run = channels_last(filled) if constructor.get("channel_first") else filled
+    return Built(run, whole=False)
+
+
+# the beginning of what a case says it builds
 BUILDERS: dict[str, Callable[[Mapping[str, Any], Weights], Built]] = {
     "LightMUNet": light_m_unet,
     "MambaLayer (the RVM layer alone)": rvm_layer,
+    "VMUNet": vm_unet,
+    "SS2D of VM-UNet": ss2d_v0,
+    "VMamba SS2D": ss2d_v2,
 }
+
+
+def builder_of(builds: str) -> Callable[[Mapping[str, Any], Weights], Built] | None:
+    """The builder whose name begins the text, the longest first; None where nobody knows it."""
+    known = sorted(BUILDERS, key=len, reverse=True)
+    return next((BUILDERS[name] for name in known if builds.startswith(name)), None)
 
 
 def build(case: Mapping[str, Any], weights: Weights) -> Built:
@@ -71,5 +126,8 @@ def build(case: Mapping[str, Any], weights: Weights) -> Built:
     Raises:
         KeyError: No builder knows what the case builds.
     """
+    builder = builder_of(case.get("builds", ""))
+    if builder is None:
+        raise KeyError(case.get("builds", ""))
     with torch.random.fork_rng():
-        return BUILDERS[case.get("builds", "")](case.get("constructor", {}), weights)
+        return builder(case.get("constructor", {}), weights)

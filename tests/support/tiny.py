@@ -2,14 +2,22 @@
 
 from typing import Any
 
+VM = {"name": "cross_scan", "state": 4}
 TINY_NETWORKS: dict[str, dict[str, Any]] = {
     "lightm_unet": {"init_filters": 8, "blocks_down": [1, 1, 1], "blocks_up": [1, 1]},
+    "vm_unet": {"width": 16, "depths": [1, 1], "decoder_depths": [1, 1], "mixer": VM},
     "unet": {"channels": [4, 8, 16], "strides": [2, 2], "residual_units": 1},
 }
 
 TINY_MIXERS: dict[str, dict[str, Any]] = {
     "mamba": {"state": 4},
     "bidirectional": {"state": 4},
+    "cross_scan": {"state": 4},
+    "vim": {"state": 4},
+    "vim_v1": {"state": 4},
+    "segmamba": {"state": 4},
+    "srmamba": {"state": 4, "rate": 7},
+    "lbmamba": {"state": 4, "window": 4},
     "convolution": {},
     "none": {},
 }

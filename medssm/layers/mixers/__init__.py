@@ -14,6 +14,12 @@ MIXERS = Table(
     {
         "mamba": "medssm.layers.mixers.mamba:Mamba",
         "bidirectional": "medssm.layers.mixers.bidirectional:BidirectionalMamba",
+        "cross_scan": "medssm.layers.mixers.cross_scan:CrossScan",
+        "vim": "medssm.layers.mixers.bidirectional:BidirectionalMamba",
+        "vim_v1": "medssm.layers.mixers.vim_v1:SharedBidirectionalMamba",
+        "segmamba": "medssm.layers.mixers.segmamba:TriOrientedMamba",
+        "srmamba": "medssm.layers.mixers.srmamba:SequenceReorderingMamba",
+        "lbmamba": "medssm.layers.mixers.lbmamba:LocallyBidirectionalMamba",
         "convolution": "medssm.layers.mixers.gated:GatedConvolution",
         "none": "medssm.layers.mixers.gated:GatedPointwise",
     },
@@ -21,20 +27,23 @@ MIXERS = Table(
 )
 
 
-def build_mixer(mixer: Mapping[str, Any], channels: int, spatial_dims: int) -> nn.Module:
+def build_mixer(
+    mixer: Mapping[str, Any], channels: int, spatial_dims: int, layer: int = 0
+) -> nn.Module:
     """Build the mixer that a configuration names, for maps of one width and rank.
 
     Args:
         mixer: ``name`` and, if wanted, arguments of that mixer.
         channels: Width of the map.
         spatial_dims: Rank of the map, given to the mixers that ask for it.
+        layer: Place among the mixers of a level, given to those that alternate by it.
 
     Raises:
         UsageError: No name, an unknown one, or an argument that the mixer does not have.
     """
     if "name" not in mixer:
         raise UsageError(f"mixer needs a name, e.g. mixer.name=mamba; found {dict(mixer)}")
-    arguments = {"channels": channels, **mixer}
-    if "spatial_dims" in parameters_of(MIXERS.load(mixer["name"])):
-        arguments["spatial_dims"] = spatial_dims
-    return MIXERS.build(**arguments)
+    parameters = parameters_of(MIXERS.load(mixer["name"]))
+    of_the_place = {"channels": channels, "spatial_dims": spatial_dims, "layer": layer}
+    given = {name: value for name, value in of_the_place.items() if name in parameters}
+    return MIXERS.build(**{**given, **mixer})

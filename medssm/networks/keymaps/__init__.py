@@ -15,7 +15,10 @@ from medssm.networks.keymaps.rules import KeyMap, LoadReport, unwrap
 
 KEYMAPS = Table(
     "key map",
-    {"lightm_unet": "medssm.networks.keymaps.lightm_unet:KEYMAP"},
+    {
+        "lightm_unet": "medssm.networks.keymaps.lightm_unet:KEYMAP",
+        "vm_unet": "medssm.networks.keymaps.vm_unet:KEYMAP",
+    },
     "medssm.keymaps",
 )
 

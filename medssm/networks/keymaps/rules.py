@@ -1,5 +1,6 @@
 """Key maps as tables: ordered rules from official patterns to ours, complete or loud."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,19 +20,21 @@ COUNTER_LEFTOVERS = ("total_ops", "total_params")
 class Rule:
     """One line of a key map.
 
-    A pattern may hold ``{tail}`` for the rest of a key and ``{i}`` for a number; ``{i-1}`` on one
-    side says that its numbers are one lower than those of ``{i}`` on the other.
+    A pattern may hold ``{head}`` or ``{tail}`` for the rest of a key and ``{i}`` for a number;
+    ``{i-1}`` on one side says that its numbers are one lower than those of ``{i}`` on the other.
 
     Args:
         official: Pattern of official keys.
         ours: The same places in our key.
         ones: The official shape is ours and then as many axes of length one as the network has
             spatial axes, plus this number; None where the shapes are equal.
+        joined: How many of our first axes the official tensor holds as one.
     """
 
     official: str
     ours: str
     ones: int | None = None
+    joined: int = 1
 
     def forward(self, key: str) -> str | None:
         """Our key for an official one, or None."""
@@ -43,9 +46,11 @@ class Rule:
 
     def official_shape(self, ours: Sequence[int], spatial_dims: int) -> tuple[int, ...]:
         """The official shape of a tensor of ours."""
-        return (*ours, *(() if self.ones is None else (1,) * (spatial_dims + self.ones)))
+        first = (math.prod(ours[: self.joined]), *ours[self.joined :]) if ours else ()
+        return (*first, *(() if self.ones is None else (1,) * (spatial_dims + self.ones)))
 
 
+FREE = ("head", "tail")
 PLACE = re.compile(r"\{(?P<name>\w+?)(?P<offset>[+-]\d+)?\}")
 
 
@@ -56,7 +61,7 @@ def _compiled(pattern: str) -> tuple[re.Pattern[str], dict[str, int]]:
     for place in PLACE.finditer(pattern):
         name = place["name"]
         text += re.escape(pattern[end : place.start()])
-        text += f"(?P<{name}>{'.+' if name == 'tail' else '[0-9]+'})"
+        text += f"(?P<{name}>{'.+' if name in FREE else '[0-9]+'})"
         offsets[name] = int(place["offset"] or 0)
         end = place.end()
     return re.compile(text + re.escape(pattern[end:])), offsets
@@ -70,7 +75,7 @@ def _translate(key: str, source: str, target: str) -> str | None:
 
     def fill(place: re.Match[str]) -> str:
         name, value = place["name"], match[place["name"]]
-        if name == "tail":
+        if name in FREE:
             return value
         return str(int(value) - offsets[name] + int(place["offset"] or 0))
 
