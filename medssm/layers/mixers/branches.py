@@ -1,0 +1,147 @@
+"""Mamba with several routes, each with a convolution, projections and a decay of its own."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from medssm.layers.linear import TokenLinear, token_linears
+from medssm.layers.mixers.mamba import (
+    CausalConv,
+    KernelCost,
+    decay_parameter,
+    kernel_cost,
+    scan_inputs,
+    skip_parameter,
+    step_projection,
+)
+from medssm.ops.conv import causal_conv1d
+from medssm.ops.scan import selective_scan
+
+
+class Branch(NamedTuple):
+    """Parameters of one route.
+
+    Shape:
+        taps: (e, 1, w), bias: (e,), x_proj: (R + 2N, e), step: (e, R), step_bias: (e,),
+        A_log: (e, N), D: (e,).
+    """
+
+    taps: Tensor
+    bias: Tensor
+    x_proj: Tensor
+    step: Tensor
+    step_bias: Tensor
+    A_log: Tensor
+    D: Tensor
+
+
+class BranchedMamba(nn.Module, ABC):
+    """Shared projections in and out around one scan call over the routes of all branches.
+
+    The keys are those of Mamba, once a branch with its suffix: ``conv1d_b``, ``A_b_log``.
+
+    Args:
+        branches: Suffix of each branch, "" for the first.
+        channels: Width of the tokens.
+        state: States a channel.
+        conv_width: Taps of the causal convolutions.
+        expand: Inner width as a multiple of `channels`.
+        dt_rank: Rank of the step projections; ceil(channels / 16) when not given.
+
+    Shape:
+        x: (B, *S, C), result the same.
+    """
+
+    over = "sequence"
+    causal = False
+
+    def __init__(
+        self,
+        branches: tuple[str, ...],
+        channels: int,
+        *,
+        state: int,
+        conv_width: int,
+        expand: int,
+        dt_rank: int | None,
+    ) -> None:
+        super().__init__()
+        inner, rank = expand * channels, dt_rank or math.ceil(channels / 16)
+        self.branches, self.state, self.scale = branches, state, 1.0
+        self.in_proj = TokenLinear(channels, 2 * inner, bias=False)
+        for suffix in branches:
+            self.add_module(f"conv1d{suffix}", CausalConv(inner, conv_width))
+            self.add_module(f"x_proj{suffix}", nn.Linear(inner, rank + 2 * state, bias=False))
+            self.add_module(f"dt_proj{suffix}", step_projection(rank, inner))
+            self.register_parameter(f"A{suffix}_log", decay_parameter(inner, state))
+            self.register_parameter(f"D{suffix}", skip_parameter(inner))
+        self.out_proj = TokenLinear(inner, channels, bias=False)
+
+    @abstractmethod
+    def order(self, tokens: Tensor, size: tuple[int, ...]) -> Tensor | None:
+        """The route of each branch over a grid, or None for one branch in the order of memory.
+
+        Shape:
+            tokens: (B, L, e), result (K, L).
+        """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix tokens along the routes."""
+        tokens = x.flatten(1, -2)  # (B, L, C)
+        value, gate = token_linears(tokens, *self.in_proj.weight.chunk(2))
+        y = self.out_proj(self.scan(value, gate, tuple(x.shape[1:-1])))
+        return (y if self.scale == 1.0 else y * self.scale).view_as(x)
+
+    def scan(
+        self, value: Tensor, gate: Tensor, size: tuple[int, ...], local_window: int = 0
+    ) -> Tensor:
+        """Convolve, scan and gate; the sum over the routes.
+
+        Shape:
+            value, gate: (B, L, e), result the same.
+        """
+        routes = self.order(value, size)
+        sets = [self.branch(suffix) for suffix in self.branches]
+        u = causal_conv1d(
+            value,
+            torch.stack([each.taps[:, 0] for each in sets]),
+            torch.stack([each.bias for each in sets]),
+            routes=routes,
+        )  # (B, K, L, e)
+        ways = [
+            scan_inputs(u[:, index : index + 1], each.x_proj, self.state)
+            for index, each in enumerate(sets)
+        ]
+        delta, B, C = (
+            parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            for parts in zip(*ways, strict=True)
+        )
+        return selective_scan(
+            u,
+            delta,
+            -torch.exp(torch.stack([each.A_log for each in sets]).float()),
+            B,
+            C,
+            torch.stack([each.D for each in sets]).float(),
+            delta_weight=torch.stack([each.step for each in sets]),
+            delta_bias=torch.stack([each.step_bias for each in sets]).float(),
+            routes=routes,
+            z=gate,
+            local_window=local_window,
+        )
+
+    def branch(self, suffix: str) -> Branch:
+        """The parameters of one branch."""
+        conv = cast("CausalConv", getattr(self, f"conv1d{suffix}"))
+        step = cast("nn.Linear", getattr(self, f"dt_proj{suffix}"))
+        x_proj = cast("nn.Linear", getattr(self, f"x_proj{suffix}"))
+        A_log, D = getattr(self, f"A{suffix}_log"), getattr(self, f"D{suffix}")
+        return Branch(conv.weight, conv.bias, x_proj.weight, step.weight, step.bias, A_log, D)
+
+    def kernel_cost(self, tokens: int) -> KernelCost:
+        """What the fused operators compute for so many tokens."""
+        first = self.branch("")
+        return kernel_cost(tokens, first.taps, first.A_log, first.step, len(self.branches))
