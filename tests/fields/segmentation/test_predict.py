@@ -189,7 +189,14 @@ def test_whole_outputs_are_left_alone_and_damaged_ones_are_redone(model, images,
 
 @pytest.mark.parametrize(
     ("change", "again"),
-    [({}, ()), ({"mirroring": False}, CASES), ({"folds": 0}, CASES), ({"overwrite": True}, CASES)],
+    [
+        ({}, ()),
+        ({"mirroring": False}, CASES),
+        ({"step_size": 1.0}, CASES),
+        ({"folds": 0}, CASES),
+        ({"overwrite": True}, CASES),
+        ({"window_batch": 2, "workers": 0}, ()),
+    ],
 )
 def test_what_another_setting_made_is_predicted_again(model, images, tmp_path, change, again):
     run(model, images, tmp_path / "out")
