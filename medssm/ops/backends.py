@@ -26,12 +26,14 @@ class Backend(Generic[Call]):
         refuses: None when it can take the call, else the reason in a sentence.
         run: Computes the call.
         missing: None when this machine can run it at all, else the reason in a sentence.
+        on_wish: Whether it runs only when asked for by name.
     """
 
     name: str
     refuses: Callable[[Call], str | None]
     run: Callable[[Call], Any]
     missing: Callable[[], str | None] = field(default=lambda: None)
+    on_wish: bool = False
 
 
 class Row(NamedTuple):
@@ -53,29 +55,49 @@ class Operator(Generic[Call]):
 
     def __init__(self, name: str, backends: tuple[Backend[Call], ...]) -> None:
         self.name, self.backends = name, backends
+        self.names = tuple(backend.name for backend in backends)
         OPERATORS[name] = self
 
     def choose(self, call: Call) -> Backend[Call]:
-        """Find the first backend that does not refuse, or the wished one.
+        """Find the first backend that does not refuse, or among the wished ones the first.
 
         Raises:
             BackendRefusedError: The wish is unknown or cannot be met, or all refuse.
         """
         wish = wished()
-        known = [backend.name for backend in self.backends]
-        if wish != AUTO and wish not in known:
+        for backend in self._asked(wish):
+            if _missing(self.name, backend.name) is None and backend.refuses(call) is None:
+                return backend
+        reasons = " ".join(
+            f"{name}: {reason}"
+            for name, reason in self.answers(call).items()
+            if reason is not None and (wish == (AUTO,) or name in wish)
+        )
+        raise BackendRefusedError(f"no backend takes this {self.name}. {reasons}")
+
+    def _asked(self, wish: tuple[str, ...]) -> list[Backend[Call]]:
+        if wish == (AUTO,):
+            return [backend for backend in self.backends if not backend.on_wish]
+        found = [backend for backend in self.backends if backend.name in wish]
+        if not found or len(wish) > 1:
+            self._check_names(wish, bool(found))
+        return sorted(found, key=lambda backend: wish.index(backend.name))
+
+    def _check_names(self, wish: tuple[str, ...], found: bool) -> None:
+        unknown = [name for name in wish if all(name not in op.names for op in operators())]
+        if unknown or not found:
             raise BackendRefusedError(
-                f"{self.name} has no backend {wish!r} (asked for by {VARIABLE} or prefer);"
-                f" it has: {', '.join(known)}."
+                f"{self.name} has no backend {(unknown or wish)[0]!r} (asked for by {VARIABLE} or"
+                f" prefer); it has: {', '.join(self.names)}. Name one for each operator, with"
+                " commas, where they have none in common."
             )
-        reasons = []
-        for backend in self.backends:
-            if wish in {AUTO, backend.name}:
-                reason = backend.missing() or backend.refuses(call)
-                if reason is None:
-                    return backend
-                reasons.append(f"{backend.name}: {reason}")
-        raise BackendRefusedError(f"no backend takes this {self.name}. " + " ".join(reasons))
+
+    def answers(self, call: Call) -> dict[str, str | None]:
+        """Of each backend, None where it takes the call or its reason against it."""
+        return {
+            backend.name: _missing(self.name, backend.name) or backend.refuses(call)
+            for backend in self.backends
+        }
 
     def __call__(self, call: Call) -> Any:
         """Run the call on the chosen backend."""
@@ -84,34 +106,51 @@ class Operator(Generic[Call]):
     def rows(self) -> list[Row]:
         """Say of each backend whether this machine has it."""
         found = [(backend, backend.missing()) for backend in self.backends]
-        return [Row(self.name, b.name, why is None, why or "ready") for b, why in found]
+        ready = {False: "ready", True: "ready, when asked for by name"}
+        return [Row(self.name, b.name, why is None, why or ready[b.on_wish]) for b, why in found]
 
 
 OPERATORS: dict[str, Operator[Any]] = {}
 
 
-def wished() -> str:
-    """The backend asked for by `prefer` or the environment; "auto" when none is."""
-    return _WISH.get() or os.environ.get(VARIABLE, "") or AUTO
+def _missing(operator: str, backend: str) -> str | None:
+    return next(b for b in OPERATORS[operator].backends if b.name == backend).missing()
+
+
+# torch.compile and torch.export take the machine as it is instead of tracing how a library is
+# found; the public torch.compiler.assume_constant_result sets the same mark, but its import
+# takes a second
+_missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def wished() -> tuple[str, ...]:
+    """The backends asked for by `prefer` or the environment; ("auto",) when none is."""
+    wish = _WISH.get() or os.environ.get(VARIABLE, "") or AUTO
+    return tuple(name.strip() for name in wish.split(","))
 
 
 @contextlib.contextmanager
-def prefer(name: str) -> Iterator[None]:
-    """Run every operator inside the `with` on one backend, or fail with the reasons.
+def prefer(*names: str) -> Iterator[None]:
+    """Run every operator inside the `with` on one of these backends, or fail with the reasons.
 
     Args:
-        name: A backend's name, or "auto".
+        names: Backends in the order in which they are asked, or "auto".
     """
-    token = _WISH.set(name)
+    token = _WISH.set(",".join(names))
     try:
         yield
     finally:
         _WISH.reset(token)
 
 
-def explain() -> list[Row]:
-    """The table of operators and backends on this machine, as `medssm doctor` prints it."""
+def operators() -> list[Operator[Any]]:
+    """Every operator."""
     import medssm.ops.conv
     import medssm.ops.scan  # noqa: F401 (importing an operator enters it in the table)
 
-    return [row for operator in OPERATORS.values() for row in operator.rows()]
+    return list(OPERATORS.values())
+
+
+def explain() -> list[Row]:
+    """The table of operators and backends on this machine, as `medssm doctor` prints it."""
+    return [row for operator in operators() for row in operator.rows()]

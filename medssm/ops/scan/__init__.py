@@ -4,9 +4,10 @@ import functools
 import logging
 from typing import Literal, overload
 
+import torch
 from torch import Tensor
 
-from medssm.ops.backends import Backend, Operator
+from medssm.ops.backends import AUTO, Backend, Operator, wished
 from medssm.ops.routes import Routes
 from medssm.ops.scan import chunked, cpu, reference
 from medssm.ops.scan.inputs import ScanInputs, check
@@ -19,6 +20,12 @@ SCAN: Operator[ScanInputs] = Operator(
         Backend("reference", lambda _: None, reference.run),
     ),
 )
+
+
+def _tell_of_slowness(call: ScanInputs) -> None:
+    """Say once why a scan on the CPU is not the fast one, unless the user asked for it."""
+    if call.u.device.type == "cpu" and wished() == (AUTO,):
+        _tell_once(f"the selective scan runs in plain PyTorch: {SCAN.answers(call)['cpu']}")
 
 
 @functools.cache
@@ -142,7 +149,7 @@ def selective_scan(
     )  # fmt: skip
     call = check(call)
     backend = SCAN.choose(call)
-    if backend.name == "chunked" and call.u.device.type == "cpu" and cpu.missing():
-        _tell_once(f"the selective scan runs in plain PyTorch: {cpu.missing()}")
+    if backend.name == "chunked" and not torch.compiler.is_compiling():
+        _tell_of_slowness(call)
     y, last = backend.run(call)
     return (y, last) if return_last_state else y
