@@ -1,6 +1,6 @@
 """What surrounds a token mixer: norm, residual, dropped paths and, if wanted, an MLP."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -102,3 +102,9 @@ def rising_rates(most: float, count: int) -> list[float]:
         [0.0, 0.1, 0.2]
     """
     return [most * index / max(1, count - 1) for index in range(count)]
+
+
+def by_stage(rates: Sequence[float], depths: Sequence[int]) -> list[list[float]]:
+    """Cut a list of one rate a block into stages."""
+    left = iter(rates)
+    return [[next(left) for _ in range(depth)] for depth in depths]

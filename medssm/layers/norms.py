@@ -78,3 +78,15 @@ class MapNorm(nn.GroupNorm):
         """Normalise each sample's groups over space."""
         normalised: Tensor = _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
         return normalised
+
+
+class MapBatchNorm(nn.BatchNorm1d):
+    """Batch norm of a channels-last map: over all samples and positions, any rank.
+
+    Shape:
+        x: (B, *S, C), result the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each channel."""
+        return super().forward(x.flatten(0, -2)).view(x.shape)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from medssm.core.errors import BadArgumentError
-from medssm.layers.blocks import MixerBlock, rising_rates
+from medssm.layers.blocks import MixerBlock, by_stage, rising_rates
 from medssm.layers.linear import TokenLinear
 from medssm.layers.patches import PatchEmbed, PatchExpanding, PatchMerging
 from medssm.networks.sizes import check_sizes, crop, pad_to_multiple
@@ -140,8 +140,8 @@ class VMUNet(nn.Module):
             return DecoderStage(blocks(level, rates), expanding)
 
         self.embed = PatchEmbed(spatial_dims, self.stem_channels, width, patch)
-        rising = _by_stage(rising_rates(drop_path, sum(depths)), depths)
-        falling = _by_stage(rising_rates(drop_path, sum(decoder_depths))[::-1], decoder_depths)
+        rising = by_stage(rising_rates(drop_path, sum(depths)), depths)
+        falling = by_stage(rising_rates(drop_path, sum(decoder_depths))[::-1], decoder_depths)
         self.encoder = nn.ModuleList(
             encoder_stage(level, rates) for level, rates in enumerate(rising)
         )
@@ -185,12 +185,6 @@ class VMUNet(nn.Module):
         if self.finest_skip:
             outputs[-1] = outputs[-1] + skips[0]
         return outputs
-
-
-def _by_stage(rates: Sequence[float], depths: Sequence[int]) -> list[list[float]]:
-    """Cut a list of one rate a block into stages."""
-    left = iter(rates)
-    return [[next(left) for _ in range(depth)] for depth in depths]
 
 
 def _check(width: int, depths: Sequence[int], decoder_depths: Sequence[int]) -> None:

@@ -9,10 +9,17 @@ from torch import Tensor, nn
 
 from medssm.layers.mixers.cross_scan import CrossScan
 from medssm.networks.keymaps import load_official
+from medssm.networks.keymaps import msvm_unet as msvm
 from medssm.networks.keymaps.lightm_unet import RVM_LAYER
 from medssm.networks.keymaps.rules import KeyMap
 from medssm.networks.keymaps.vmamba import CROSS_SCAN_ALONE
 from medssm.networks.lightm_unet import RvmLayer
+from medssm.networks.msvm_unet import (
+    Encoder,
+    Head,
+    LargeKernelExpanding,
+    multi_scale_blocks,
+)
 
 Weights = Mapping[str, Tensor]
 
@@ -104,6 +111,39 @@ def ss2d_v2(constructor: Mapping[str, Any], weights: Weights) -> Built:
     return Built(run, whole=False)
 
 
+def msvm_unet(_constructor: Mapping[str, Any], weights: Weights) -> Built:
+    network, _ = load_official("msvm_unet", weights)
+    return Built(network, whole=True)
+
+
+def msvm_encoder(_constructor: Mapping[str, Any], weights: Weights) -> Built:
+    encoder = fill(
+        msvm.ENCODER_ALONE, weights, Encoder(**msvm.encoder_arguments(weights), drop_path=0.0)
+    )
+    return Built(lambda x: encoder(x.movedim(1, -1))[-1].movedim(-1, 1), whole=True)
+
+
+def msvss(constructor: Mapping[str, Any], weights: Weights) -> Built:
+    options = forward_type(constructor.get("forward_type", "v05_noz"))
+    arguments = msvm.infer_blocks(weights)
+    arguments["mixer"] |= options
+    blocks = multi_scale_blocks(
+        spatial_dims=2, rates=[0.0] * constructor.get("depth", 1), **arguments
+    )
+    return Built(channels_last(fill(msvm.BLOCKS_ALONE, weights, blocks)), whole=False)
+
+
+def lkpe(constructor: Mapping[str, Any], weights: Weights) -> Built:
+    width = constructor["dim"]
+    module = LargeKernelExpanding(2, width, width // 2)
+    return Built(channels_last(fill(msvm.EXPANDING_ALONE, weights, module)), whole=False)
+
+
+def flkpe(constructor: Mapping[str, Any], weights: Weights) -> Built:
+    module = Head(2, constructor["dim"], constructor["num_classes"], factor=4)
+    return Built(channels_last(fill(msvm.HEAD_ALONE, weights, module)), whole=False)
+
+
 # the beginning of what a case says it builds
 BUILDERS: dict[str, Callable[[Mapping[str, Any], Weights], Built]] = {
     "LightMUNet": light_m_unet,
@@ -111,6 +151,11 @@ BUILDERS: dict[str, Callable[[Mapping[str, Any], Weights], Built]] = {
     "VMUNet": vm_unet,
     "SS2D of VM-UNet": ss2d_v0,
     "VMamba SS2D": ss2d_v2,
+    "MSVMUNet": msvm_unet,
+    "Encoder": msvm_encoder,
+    "MSVSS": msvss,
+    "LKPE": lkpe,
+    "FLKPE": flkpe,
 }
 
 

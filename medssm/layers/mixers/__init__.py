@@ -20,6 +20,7 @@ MIXERS = Table(
         "segmamba": "medssm.layers.mixers.segmamba:TriOrientedMamba",
         "srmamba": "medssm.layers.mixers.srmamba:SequenceReorderingMamba",
         "lbmamba": "medssm.layers.mixers.lbmamba:LocallyBidirectionalMamba",
+        "multi_scale_scan": "medssm.layers.mixers.multi_scale_scan:MultiScaleScan",
         "convolution": "medssm.layers.mixers.gated:GatedConvolution",
         "none": "medssm.layers.mixers.gated:GatedPointwise",
     },

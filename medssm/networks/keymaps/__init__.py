@@ -17,6 +17,7 @@ KEYMAPS = Table(
     "key map",
     {
         "lightm_unet": "medssm.networks.keymaps.lightm_unet:KEYMAP",
+        "msvm_unet": "medssm.networks.keymaps.msvm_unet:KEYMAP",
         "vm_unet": "medssm.networks.keymaps.vm_unet:KEYMAP",
     },
     "medssm.keymaps",
