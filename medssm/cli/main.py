@@ -81,7 +81,9 @@ def _run(verb: str, words: list[str]) -> int:
     arguments.home = home_folder(arguments.home)
     from medssm.core.log import configure
 
-    configure(-1 if arguments.quiet else arguments.verbose)
+    # of several processes of one training only the first speaks
+    quiet = -2 if _rank() else -1
+    configure(quiet if arguments.quiet or _rank() else arguments.verbose)
     # OpenMP's threads wait by spinning; beside other processes that makes a step ten times slower.
     # Read when torch is loaded, so it is set before.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -90,6 +92,12 @@ def _run(verb: str, words: list[str]) -> int:
     answer = getattr(import_module(module), function)(arguments)
     give(verb, answer, arguments.json, arguments.quiet)
     return int(answer.exit_code)
+
+
+def _rank() -> int:
+    """Which process of a training on several devices this is, as its launcher says it."""
+    found = [os.environ.get(name, "") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")]
+    return max((int(value) for value in found if value.isdecimal()), default=0)
 
 
 def _interrupt_on_sigterm() -> None:

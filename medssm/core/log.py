@@ -13,8 +13,9 @@ _QUIET_LEVEL = logging.WARNING
 
 
 def configure(verbosity: int = 0, stream: TextIO | None = None) -> None:
-    """Set how much is said: -1 warnings only, 0 the story, 1 and above everything."""
-    level = {-1: _QUIET_LEVEL, 0: logging.INFO}.get(max(-1, verbosity), logging.DEBUG)
+    """Set how much is said: -2 nothing, -1 warnings only, 0 the story, 1 and above everything."""
+    levels = {-2: logging.CRITICAL, -1: _QUIET_LEVEL, 0: logging.INFO}
+    level = levels.get(max(-2, verbosity), logging.DEBUG)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     LOGGER.handlers[:] = [handler]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from medssm.core.log import detail, say, seconds_in_words
+from medssm.core.log import detail, say, seconds_in_words, warn
 from medssm.training.checkpoints import (
     BEST,
     LATEST,
@@ -23,12 +23,15 @@ from medssm.training.ema import WeightAverage
 from medssm.training.interruption import Interruption
 from medssm.training.log_files import MetricsFile, draw_curves
 from medssm.training.order import STREAM_DROPOUT, words_of
+from medssm.training.ranks import highest_of_ranks, mean_over_ranks
 from medssm.training.schedules import learning_rate_share
 from medssm.training.task import Task
 
 _SPEAK_EVERY_S = 30.0
 # weight of the past in the smoothed score that decides which weights are best (nnU-Net's)
 _SCORE_MEMORY = 0.9
+# why a run ends; of several processes' reasons the last named holds for all
+_REASONS = ("", "patience", "steps", "time", "signal")
 
 
 @dataclass
@@ -85,6 +88,7 @@ class Course(Callback):
         self.stop = Interruption()
         self.average: WeightAverage | None = None
         self.resumed: dict[str, Any] | None = None
+        self.is_first_process = True
         self._spoken = self._epoch_began = time.monotonic()
         self._steps_here = 0
         self._seconds_here = 0.0
@@ -95,6 +99,7 @@ class Course(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: Task) -> None:
         """Take signals after Lightning took them, and put a resumed run where it was."""
         self.stop.install()
+        self.is_first_process = trainer.is_global_zero
         self.average = WeightAverage(pl_module.network, self.config.ema_decay)
         if self.resumed is not None:
             self._restore(trainer, pl_module, self.resumed)
@@ -104,6 +109,12 @@ class Course(Callback):
 
     def _restore(self, trainer: Trainer, task: Task, checkpoint: dict[str, Any]) -> None:
         assert self.average is not None
+        ranks = checkpoint.get("ranks", trainer.world_size)
+        if ranks != trainer.world_size:
+            warn(
+                "begun on %d processes and resumed on %d: the batches from here on are not those "
+                "of an uninterrupted run.", ranks, trainer.world_size,
+            )  # fmt: skip
         trainer.optimizers[0].load_state_dict(checkpoint["optimizer"])
         if checkpoint.get("scaler"):
             trainer.precision_plugin.load_state_dict(checkpoint["scaler"])
@@ -157,6 +168,7 @@ class Course(Callback):
         assert self.average is not None
         epoch = self.state.epoch
         row: dict[str, Any] = {"epoch": epoch, "step": self.state.step}
+        task.sums = mean_over_ranks(trainer, task.sums)
         row |= {f"train_{name}": round(value, 6) for name, value in task.take_means().items()}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         scores: dict[str, float] = {}
@@ -217,6 +229,7 @@ class Course(Callback):
             "state": state,
             "elapsed_s": self.clock.elapsed_s,
             "seed": self.seed,
+            "ranks": trainer.world_size,
         }
 
     def save(self, trainer: Trainer, task: Task, improved: bool = False) -> None:
@@ -232,11 +245,13 @@ class Course(Callback):
     # -- stopping and speaking -------------------------------------------------------------------
 
     def _maybe_stop(self, trainer: Trainer, task: Task) -> None:
-        reason = trainer.strategy.broadcast(self._reason())
+        # a signal may reach any of the processes
+        reason = _REASONS[highest_of_ranks(trainer, _REASONS.index(self._reason()))]
         if not reason:
             return
         self.state.ended_by = reason
         if reason == "signal":
+            task.sums = mean_over_ranks(trainer, task.sums)
             self.save(trainer, task)
         trainer.should_stop = True
 

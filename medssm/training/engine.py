@@ -24,6 +24,7 @@ from medssm.training.devices import chosen_accelerator, chosen_precision, settle
 from medssm.training.ema import WeightAverage
 from medssm.training.log_files import write_environment
 from medssm.training.order import BatchOrder, Share, quiet_worker
+from medssm.training.ranks import several
 from medssm.training.task import Task
 
 
@@ -54,7 +55,6 @@ class Outcome:
     epochs: int
     seconds: float
     ended_by: str
-    is_first_process: bool
 
 
 def fit(task: Task, samples: Dataset[Any], config: TrainerConfig, run: Run) -> Outcome:
@@ -71,6 +71,7 @@ def fit(task: Task, samples: Dataset[Any], config: TrainerConfig, run: Run) -> O
 
     Raises:
         InterruptedRunError: A signal asked to stop; the same command goes on from there.
+        SystemExit: This is not the first process of a training on several devices; it is done.
         UsageError: The folder holds a run of other settings.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -140,10 +141,13 @@ def _loop(
 ) -> None:
     accelerator, precision = device
     # what Lightning says of devices and itself is said by this engine already
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings(), course.stop:
         # Lightning's advice on workers, steps and loggers is answered by this engine
         warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
+        # torch's hint on the layout of small gradients between processes
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
         trainer = Trainer(
             accelerator=accelerator,
             devices=config.devices,
@@ -167,7 +171,8 @@ def _loop(
         if config.channels_last:
             dims = 4 if _is_2d(task) else 5
             task.network.to(memory_format=_FORMATS[dims])
-        trainer.fit(task, train_dataloaders=loader)
+        with several(trainer):
+            trainer.fit(task, train_dataloaders=loader)
 
 
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -203,10 +208,11 @@ def _loader(
 
 def _finish(task: Task, course: Course, run: Run) -> Outcome:
     state = course.state
-    first = torch.distributed.get_rank() == 0 if torch.distributed.is_initialized() else True
+    if not course.is_first_process:
+        # started for this fit alone, and done: what follows is for the first process
+        raise SystemExit(0)
     if state.ended_by == "signal":
-        if first:
-            write_status(run.folder, "interrupted", course)
+        write_status(run.folder, "interrupted", course)
         raise InterruptedRunError(
             f"{run.folder}: stopped on request at step {state.step}, saved; the same command goes "
             "on from there."
@@ -216,13 +222,12 @@ def _finish(task: Task, course: Course, run: Run) -> Outcome:
         course.average = WeightAverage(task.network, course.config.ema_decay)
         if course.resumed and course.resumed["ema"]["average"]:
             course.average.load_state_dict(course.resumed["ema"], torch.device("cpu"))
-    if first:
-        if course.resumed is None or course.resumed["state"]["step"] != state.step:
-            _save_last(course, task)
-        write_weights(run.folder / WEIGHTS, course.average.weights())
-        write_status(run.folder, "trained", course)
+    if course.resumed is None or course.resumed["state"]["step"] != state.step:
+        _save_last(course, task)
+    write_weights(run.folder / WEIGHTS, course.average.weights())
+    write_status(run.folder, "trained", course)
     task.network.load_state_dict(dict(course.average.weights()))
-    return Outcome(state.step, state.epoch, course.clock.elapsed_s, state.ended_by, first)
+    return Outcome(state.step, state.epoch, course.clock.elapsed_s, state.ended_by)
 
 
 def _save_last(course: Course, task: Task) -> None:

@@ -149,18 +149,15 @@ def train(config: TrainConfig, plan: Plan, workspace: Workspace, asked: Sequence
     reserve = 0.0
     if config.validate and split["val"] and config.trainer.max_time_s is not None:
         reserve = validation_seconds(network, plan, store, split["val"], config)
-    outcome = fit(
+    fit(
         task,
         _samples(store, split["train"], plan, config),
         config.trainer,
         Run(folder, config.seed, plan.batch_size, facts, reserve),
     )
-    if outcome.is_first_process and config.validate and split["val"]:
+    if config.validate and split["val"]:
         validate_fold(network, plan, workspace, split["val"], folder, config.augmentation.mirror)
-    if outcome.is_first_process:
-        write_json(
-            folder / "status.json", read_json(folder / "status.json") | {"state": "complete"}
-        )
+    write_json(folder / "status.json", read_json(folder / "status.json") | {"state": "complete"})
     return workspace.model_folder(name)
 
 
