@@ -3,10 +3,10 @@
 import math
 from typing import Literal, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from medssm.layers.mixers.branches import BranchedMamba
-from medssm.layers.mixers.orders import both_ways
+from medssm.ops.routes import Routes, there_and_back
 
 
 class BidirectionalMamba(BranchedMamba):
@@ -57,6 +57,6 @@ class BidirectionalMamba(BranchedMamba):
             step.reset_parameters()
             nn.init.zeros_(step.bias)
 
-    def order(self, tokens: Tensor, size: tuple[int, ...]) -> Tensor:
+    def order(self, size: tuple[int, ...]) -> Routes:
         """Forwards and backwards."""
-        return both_ways(tokens, math.prod(size))
+        return there_and_back(math.prod(size))

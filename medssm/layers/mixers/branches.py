@@ -18,6 +18,7 @@ from medssm.layers.mixers.mamba import (
     step_projection,
 )
 from medssm.ops.conv import causal_conv1d
+from medssm.ops.routes import Routes
 from medssm.ops.scan import selective_scan
 
 
@@ -81,12 +82,8 @@ class BranchedMamba(nn.Module, ABC):
         self.out_proj = TokenLinear(inner, channels, bias=False)
 
     @abstractmethod
-    def order(self, tokens: Tensor, size: tuple[int, ...]) -> Tensor | None:
-        """The route of each branch over a grid, or None for one branch in the order of memory.
-
-        Shape:
-            tokens: (B, L, e), result (K, L).
-        """
+    def order(self, size: tuple[int, ...]) -> Routes | None:
+        """The route of each branch over a grid, or None for one branch in the order of memory."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens along the routes."""
@@ -103,7 +100,7 @@ class BranchedMamba(nn.Module, ABC):
         Shape:
             value, gate: (B, L, e), result the same.
         """
-        routes = self.order(value, size)
+        routes = self.order(size)
         sets = [self.branch(suffix) for suffix in self.branches]
         u = causal_conv1d(
             value,

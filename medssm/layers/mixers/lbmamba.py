@@ -6,7 +6,8 @@ from torch import Tensor
 
 from medssm.core.errors import BadArgumentError
 from medssm.layers.mixers.branches import BranchedMamba
-from medssm.layers.mixers.orders import along_axis
+from medssm.layers.mixers.orders import axis_route
+from medssm.ops.routes import Routes
 
 # longest sequence of each window in the official kernel; beyond the last, WIDEST
 AUTOMATIC = ((128, 4), (256, 8))
@@ -83,6 +84,6 @@ class LocallyBidirectionalMamba(BranchedMamba):
             return self.window if self.window > 1 else 0
         return next((window for longest, window in AUTOMATIC if length <= longest), WIDEST)
 
-    def order(self, tokens: Tensor, size: tuple[int, ...]) -> Tensor | None:
+    def order(self, size: tuple[int, ...]) -> Routes | None:
         """Forwards along the rows as memory lies, or the layer's own order."""
-        return None if self.index == 0 else along_axis(tokens, self.index, *size)
+        return None if self.index == 0 else axis_route(self.index, *size)

@@ -1,19 +1,19 @@
 """The three-orientation mixer of SegMamba: forwards, backwards, and from slice to slice."""
 
+import math
+
 from torch import Tensor
 
 from medssm.core.errors import BadArgumentError
 from medssm.layers.mixers.branches import BranchedMamba
-from medssm.layers.mixers.orders import constant_route
 from medssm.ops.routes import Routes, interleave, there_and_back
+from medssm.ops.routes.route import kept
 
 
-def three_orientations(length: int, slices: int) -> Routes:
+@kept
+def three_orientations(length: int, slices: int) -> Tensor:
     """Forwards, backwards, and one token of each slice in turn."""
-    return there_and_back(length) + interleave(length, slices)
-
-
-_three_orientations = constant_route(three_orientations)
+    return (there_and_back(length) + interleave(length, slices)).table
 
 
 class TriOrientedMamba(BranchedMamba):
@@ -60,12 +60,12 @@ class TriOrientedMamba(BranchedMamba):
         )
         self.slices = slices
 
-    def order(self, tokens: Tensor, size: tuple[int, ...]) -> Tensor:
+    def order(self, size: tuple[int, ...]) -> Routes:
         """Forwards, backwards, from slice to slice."""
-        length, slices = tokens.shape[1], self.slices or size[0]
+        length, slices = math.prod(size), self.slices or size[0]
         if length % slices:
             raise BadArgumentError(
                 f"slices={slices} does not divide the {length} tokens of a grid of size"
                 f" {tuple(size)}; leave it out to take the first axis, {size[0]}."
             )
-        return _three_orientations(tokens, length, slices)
+        return three_orientations(length, slices)

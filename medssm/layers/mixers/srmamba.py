@@ -7,16 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medssm.layers.mixers.branches import BranchedMamba
-from medssm.layers.mixers.orders import constant_route
-from medssm.ops.routes import Routes, forward, restride
+from medssm.ops.routes import Routes, forward, padded_length, restride
+from medssm.ops.routes.route import kept
 
 
-def in_order_and_in_strides(length: int, rate: int) -> Routes:
+@kept
+def in_order_and_in_strides(length: int, rate: int) -> Tensor:
     """The order of memory, and 0, rate, 2 rate, ..., then 1, rate + 1, ..."""
-    return forward(length) + restride(length, rate)
-
-
-_routes = constant_route(in_order_and_in_strides)
+    return (forward(length) + restride(length, rate)).table
 
 
 class SequenceReorderingMamba(BranchedMamba):
@@ -70,12 +68,12 @@ class SequenceReorderingMamba(BranchedMamba):
     ) -> Tensor:
         """Pad, convolve, scan and gate; crop."""
         length = math.prod(size)
-        missing = -length % self.rate if self.padding == "zeros" else 0
-        if missing:
-            value, gate = (F.pad(each, (0, 0, 0, missing)) for each in (value, gate))
-        y = super().scan(value, gate, (length + missing,), local_window or self.window)
-        return y[:, :length] if missing else y
+        wanted = padded_length(length, self.rate) if self.padding == "zeros" else length
+        if wanted > length:
+            value, gate = (F.pad(each, (0, 0, 0, wanted - length)) for each in (value, gate))
+        y = super().scan(value, gate, (wanted,), local_window or self.window)
+        return y[:, :length] if wanted > length else y
 
-    def order(self, tokens: Tensor, size: tuple[int, ...]) -> Tensor:
+    def order(self, size: tuple[int, ...]) -> Routes:
         """In order, and in strides."""
-        return _routes(tokens, math.prod(size), self.rate)
+        return in_order_and_in_strides(math.prod(size), self.rate)

@@ -11,8 +11,8 @@ from medssm.layers.mixers.mamba import (
     kernel_cost,
     scan_inputs,
 )
-from medssm.layers.mixers.orders import both_ways
 from medssm.ops.conv import causal_conv1d
+from medssm.ops.routes import there_and_back
 from medssm.ops.scan import selective_scan
 
 
@@ -67,7 +67,7 @@ class SharedBidirectionalMamba(Mamba):
             self.D.float().expand(2, -1),
             delta_weight=self.dt_proj.weight.expand(2, -1, -1),
             delta_bias=self.dt_proj.bias.float().expand(2, -1),
-            routes=both_ways(tokens, tokens.shape[1]),
+            routes=there_and_back(tokens.shape[1]),
             z=gate,
         )
         return self.out_proj(y).view_as(x)
