@@ -1,6 +1,7 @@
 """One selective state space a route, all over the same map: the core that cross-scans share."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -70,31 +71,47 @@ class RoutedScan(nn.Module):
             for each in steps:
                 each.uniform_(0, 0.1)
 
-    def forward(self, u: Tensor, routes: Routes, merge: Literal["sum", "none"] = "sum") -> Tensor:
+    def forward(
+        self,
+        u: Tensor,
+        routes: Routes | None,
+        merge: Literal["sum", "none"] = "sum",
+        lengths: Tensor | None = None,
+    ) -> Tensor:
         """Scan along every route; no token moves."""
-        count, _, rank = self.dt_weight.shape
-        state = self.A_log.shape[-1]
+        return selective_scan(u, **self.arguments(u), routes=routes, merge=merge, lengths=lengths)
+
+    def arguments(self, u: Tensor) -> dict[str, Any]:
+        """Step, decay and weights for `selective_scan`, projected from its input.
+
+        Shape:
+            u: (B, L, e) shared by the routes, or (B, K, L, e) with a map for each.
+        """
+        rank, state = self.dt_weight.shape[-1], self.A_log.shape[-1]
         parts = self.x_proj.split_with_sizes((rank, state, state), dim=1)
-        projected = token_linears(u, *(part.flatten(0, 1) for part in parts))
-        batch, length, _ = u.shape
-        delta, B, C = (
-            each.view(batch, length, count, -1).transpose(1, 2) for each in projected
-        )  # (B, K, L, R or N), views
+        delta, B, C = self._projected(u, parts)
         fused = rank <= FUSED_RANK
         if not fused:
             delta = torch.einsum("bklr,kdr->bkld", delta, self.dt_weight)
-        return selective_scan(
-            u,
-            delta,
-            -torch.exp(self.A_log.float()),
-            B,
-            C,
-            self.D.float(),
-            delta_weight=self.dt_weight if fused else None,
-            delta_bias=self.dt_bias.float(),
-            routes=routes,
-            merge=merge,
-        )
+        return {
+            "delta": delta,
+            "A": -torch.exp(self.A_log.float()),
+            "B": B,
+            "C": C,
+            "D": self.D.float(),
+            "delta_weight": self.dt_weight if fused else None,
+            "delta_bias": self.dt_bias.float(),
+        }
+
+    def _projected(self, u: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
+        """The parts of the projection of every token, (B, K, L, R or N)."""
+        if u.dim() == 4:
+            return [torch.einsum("bkle,kre->bklr", u, part) for part in parts]
+        batch, length, _ = u.shape
+        projected = token_linears(u, *(part.flatten(0, 1) for part in parts))
+        return [
+            each.view(batch, length, len(self.x_proj), -1).transpose(1, 2) for each in projected
+        ]  # views
 
     def kernel_cost(self, tokens: int) -> KernelCost:
         """What the fused operator computes for so many tokens: 9 N + 1 operations a channel."""
