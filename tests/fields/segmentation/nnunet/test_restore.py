@@ -184,10 +184,10 @@ def test_other_formats_keep_the_geometry_of_the_image(planned, tmp_path, ending:
     image, properties = preprocess_image(files, plan)
     logits = np.zeros((3, *image.shape[1:]), dtype=np.float32)
     logits[2, :, :, : image.shape[3] // 2] = 1
-    write_label(
-        restore_label(logits, properties, plan), tmp_path / f"out{ending}", properties, plan
-    )
-    label, scan = (SimpleITK.ReadImage(tmp_path / f"out{ending}"), SimpleITK.ReadImage(files[0]))
+    restored = restore_label(logits, properties, plan)
+    write_label(restored, tmp_path / f"out{ending}", properties, plan)
+    label = SimpleITK.ReadImage(tmp_path / f"out{ending}")
+    scan = SimpleITK.ReadImage(files[0])
     assert label.GetSize() == scan.GetSize()
     for get in ("GetSpacing", "GetOrigin", "GetDirection"):
         np.testing.assert_allclose(getattr(label, get)(), getattr(scan, get)(), atol=1e-6)
