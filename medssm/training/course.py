@@ -170,6 +170,7 @@ class Course(Callback):
         row: dict[str, Any] = {"epoch": epoch, "step": self.state.step}
         task.sums = mean_over_ranks(trainer, task.sums)
         row |= {f"train_{name}": round(value, 6) for name, value in task.take_means().items()}
+        row["skipped_steps"] = task.bad_steps
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         scores: dict[str, float] = {}
         if trainer.is_global_zero and (epoch + 1) % self.config.validate_every == 0:

@@ -5,6 +5,7 @@ import sys
 
 import torch
 
+from medssm.core.log import warn
 from medssm.training.config import Precision, TrainerConfig
 
 
@@ -19,6 +20,11 @@ def chosen_accelerator(config: TrainerConfig) -> str:
 
 def chosen_precision(config: TrainerConfig, accelerator: str) -> Precision:
     """The number format: bfloat16 where the device computes in it, else float32 or float16."""
+    if config.precision == "16-mixed" and accelerator == "cpu":
+        warn(
+            "trainer.precision=16-mixed: a CPU trains in bf16-mixed or 32-true; taking bf16-mixed."
+        )
+        return "bf16-mixed"
     if config.precision != "auto":
         return config.precision
     if accelerator == "gpu":

@@ -217,6 +217,8 @@ def _finish(task: Task, course: Course, run: Run) -> Outcome:
             f"{run.folder}: stopped on request at step {state.step}, saved; the same command goes "
             "on from there."
         )
+    if task.bad_steps:
+        say("%d of %d steps were skipped: gradients not finite.", task.bad_steps, state.step)
     if course.average is None:
         # the run was complete before: its averaged weights are in the checkpoint
         course.average = WeightAverage(task.network, course.config.ema_decay)
