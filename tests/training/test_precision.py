@@ -1,4 +1,4 @@
-"""Half precision: a step of numbers that are none changes nothing, and scans keep float32 states."""
+"""Half precision: a step that is not finite changes nothing, and scans keep float32 states."""
 
 import csv
 
@@ -94,7 +94,7 @@ def test_a_bad_step_changes_no_weight_and_is_counted(tmp_path, precision, value)
 
 
 def test_too_many_bad_steps_in_a_row_end_the_run_with_the_remedy(tmp_path, precision):
-    with pytest.raises(MachineError, match="3 steps in a row.*trainer.precision=32-true"):
+    with pytest.raises(MachineError, match=r"3 steps in a row.*trainer\.precision=32-true"):
         _fit(tmp_path, precision, 3, float("nan"))
     checkpoint = read_checkpoint(tmp_path / "checkpoint_latest.pt")
     assert all(bool(each.isfinite().all()) for each in checkpoint["network_weights"].values())
