@@ -70,14 +70,6 @@ def _check_case(case: Case, manifest: Manifest) -> _Checked:
     findings: list[Finding] = []
     headers: list[Header] = []
     digest: str | None = None
-    if len(case.images) != len(manifest.channels):
-        findings.append(
-            Finding(
-                case.name, str(case.images[0]) if case.images else str(manifest.folder),
-                "channels", "error", f"{len(case.images)} files", f"{len(manifest.channels)} files",
-                "add the missing channel files, or correct channel_names",
-            )
-        )  # fmt: skip
     for image in case.images:
         header, voxels, found = _read_image(case.name, image)
         findings += found
@@ -87,9 +79,26 @@ def _check_case(case: Case, manifest: Manifest) -> _Checked:
             digest = hashlib.sha256(np.ascontiguousarray(voxels).data).hexdigest()
     for header, image in zip(headers[1:], case.images[1:], strict=False):
         findings += _compare(case.name, image, header, headers[0], "channel 0")
+    findings += _check_channels(case, headers, manifest)
     foreground, found = _check_label(case, headers[0] if headers else None, manifest)
     name = str(case.images[0]) if case.images else ""
     return _Checked(case.name, name, findings + found, foreground, digest)
+
+
+def _check_channels(case: Case, headers: list[Header], manifest: Manifest) -> list[Finding]:
+    # a picture holds its colours in one file
+    count, wanted = sum(header.channels for header in headers), len(manifest.channels)
+    # a file that cannot be read is told as such
+    if count == wanted or len(headers) < len(case.images):
+        return []
+    files = f"{len(case.images)} file" + ("s" if len(case.images) != 1 else "")
+    return [
+        Finding(
+            case.name, str(case.images[0]) if case.images else str(manifest.folder),
+            "channels", "error", f"{count} channels in {files}", f"{wanted} channels",
+            "add the missing channel files, or correct channel_names",
+        )
+    ]  # fmt: skip
 
 
 def _read_image(case: str, path: Path) -> tuple[Header | None, np.ndarray | None, list[Finding]]:
@@ -176,6 +185,12 @@ def _check_label(
         return None, findings
     if image is not None:
         findings += _compare(case.name, case.label, header, image, "the image")
+    if header.samples > 1:
+        findings.append(
+            _error(case.name, case.label, "not a label map", f"{header.samples} colours a pixel",
+                   "one number a pixel", "save the label's values as a grey picture")
+        )  # fmt: skip
+        return None, findings
     values = np.unique(voxels)
     allowed = manifest.labels.values
     fractions = [value for value in values if not float(value).is_integer()]

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ def scan_folder(source: Path, labels: Sequence[str], channels: Sequence[str]) ->
             f"{pair[1]}/. Name them alike."
         )
     count = Counter(len(files) for files in names.values()).most_common(1)[0][0]
+    count = _channels(list(names.values()), count)
     if channels and len(channels) != count:
         raise UsageError(f"{len(channels)} channel names for images of {count} channels.")
     endings = Counter(ending_of(f) for files in names.values() for f in files.values())
@@ -65,6 +67,18 @@ def scan_folder(source: Path, labels: Sequence[str], channels: Sequence[str]) ->
         extra={"source": str(source)},
         notes=tuple(notes),
     )
+
+
+def _channels(cases: Sequence[dict[int, Path]], files: int) -> int:
+    """How many channels a case has: one a file, or the colours of a picture."""
+    found: Counter[int] = Counter()
+    for case in cases[:: max(1, len(cases) // _LOOKED_AT)]:
+        if len(case) != files:
+            continue
+        with suppress(BadDataError):
+            found[sum(reader_of(file).header(file).channels for file in case.values())] += 1
+    # where no file can be read, the integrity check says so
+    return found.most_common(1)[0][0] if found else files
 
 
 def _files(folder: Path) -> tuple[dict[str, Path], list[Path]]:

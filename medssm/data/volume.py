@@ -27,6 +27,11 @@ class Header:
     samples: int = 1
     warnings: tuple[str, ...] = ()
 
+    @property
+    def channels(self) -> int:
+        """Channels that the file holds: the colours of a picture, one of anything else."""
+        return self.samples if self.affine is None else 1
+
 
 class Reader(Protocol):
     """A file format."""

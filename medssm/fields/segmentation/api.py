@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 import SimpleITK
 
@@ -18,6 +19,9 @@ from medssm.fields.segmentation.story import open_study, train_study
 from medssm.fields.segmentation.trained import open_model
 
 _CASE = "array"
+_PICTURES = (".png", ".bmp")
+_PIXELS = (np.dtype(np.uint8), np.dtype(np.uint16))
+_PICTURE_NDIM = 3
 
 
 def predict(
@@ -73,10 +77,10 @@ def _predict_array(
     with tempfile.TemporaryDirectory(prefix="medssm-") as name:
         folder = Path(name)
         ending = trained.file_ending
-        for index, channel in enumerate(channels):
-            image = SimpleITK.GetImageFromArray(channel)
-            image.SetSpacing([float(each) for each in reversed(spacing_mm)])
-            SimpleITK.WriteImage(image, folder / f"{_CASE}_{index:04d}{ending}")
+        if ending in _PICTURES:
+            _write_picture(channels, folder / f"{_CASE}_0000{ending}")
+        else:
+            _write_volumes(channels, spacing_mm, folder, ending)
         arguments = {
             "model": model,
             "input": tuple(sorted(folder.glob(f"{_CASE}_*"))),
@@ -88,6 +92,25 @@ def _predict_array(
             raise BadDataError(next(iter(report.failed.values())))
         label = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(report.output / f"{_CASE}{ending}"))
     return np.asarray(label)
+
+
+def _write_volumes(
+    channels: np.ndarray[Any, Any], spacing_mm: Sequence[float], folder: Path, ending: str
+) -> None:
+    for index, channel in enumerate(channels):
+        image = SimpleITK.GetImageFromArray(channel)
+        image.SetSpacing([float(each) for each in reversed(spacing_mm)])
+        SimpleITK.WriteImage(image, folder / f"{_CASE}_{index:04d}{ending}")
+
+
+def _write_picture(channels: np.ndarray[Any, Any], file: Path) -> None:
+    if channels.dtype not in _PIXELS or channels.ndim != _PICTURE_NDIM:
+        raise BadDataError(
+            f"an array of {channels.dtype} and shape {channels.shape[1:]}; this model was trained "
+            f"on {file.suffix} pictures. Give (H, W) or (C, H, W) of uint8 or uint16."
+        )
+    pixels = channels[0] if len(channels) == 1 else np.moveaxis(channels, 0, -1)
+    imageio.imwrite(file, pixels)
 
 
 def evaluate(

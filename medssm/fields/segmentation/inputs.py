@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medssm.core.errors import BadDataError, UsageError, nearest
 from medssm.core.files import is_temporary
+from medssm.data.readers import reader_of
 
 _CHANNEL_DIGITS = 4
 
@@ -49,7 +51,7 @@ def find_inputs(
         UsageError: The output folder is the input folder.
     """
     files = _files(source, file_ending, outputs)
-    return _group(files, channels, file_ending)
+    return _group(files, max(1, channels // _colours(files)), file_ending)
 
 
 def _files(source: Path | Sequence[Path], ending: str, outputs: Path | None) -> list[Path]:
@@ -73,6 +75,14 @@ def _files(source: Path | Sequence[Path], ending: str, outputs: Path | None) -> 
             "folder that holds them."
         )
     return files
+
+
+def _colours(files: Sequence[Path]) -> int:
+    """Channels that one file holds, as the first that can be read says."""
+    for file in files:
+        with suppress(BadDataError):
+            return reader_of(file).header(file).channels
+    return 1
 
 
 def _is_image(path: Path, ending: str) -> bool:
