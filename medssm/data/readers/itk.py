@@ -7,6 +7,7 @@ import numpy as np
 import SimpleITK
 
 from medssm.core.errors import BadDataError
+from medssm.data.readers.size import check_count, check_memory
 from medssm.data.volume import Header
 
 # SimpleITK speaks LPS, NIfTI and we speak RAS
@@ -28,6 +29,7 @@ class ItkReader:
         except RuntimeError as error:
             raise BadDataError(f"{path}: not readable ({_reason(error)}); {_COPY}.") from error
         dims = reader.GetDimension()
+        check_count(path, reader.GetSize())
         spacing = np.array(reader.GetSpacing())
         if not np.all(np.isfinite(spacing)) or spacing.min() <= 0:
             raise BadDataError(f"{path}: spacing {tuple(spacing)} mm. Expected positive numbers.")
@@ -48,6 +50,7 @@ class ItkReader:
     def array(self, path: Path) -> np.ndarray:
         """Read all voxels; the length is checked first, since SimpleITK fills a cut file up."""
         header = self.header(path)
+        check_memory(path, header.shape, _voxel_bytes(header))
         _check_length(path, header)
         try:
             voxels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
@@ -61,8 +64,7 @@ class ItkReader:
 
 def _check_length(path: Path, header: Header) -> None:
     text, payload = _split(path)
-    size = np.dtype(_numpy_type(header.dtype)).itemsize * header.samples
-    expected = int(np.prod(header.shape, dtype=np.int64)) * size
+    expected = int(np.prod(header.shape, dtype=np.int64)) * _voxel_bytes(header)
     if payload is None:
         return
     packed = "compresseddata = true" in text or "encoding: gz" in text
@@ -100,6 +102,10 @@ def _unpacked(path: Path, payload: bytes, expected: int) -> int:
     if length <= limit and not machine.eof:
         raise BadDataError(f"{path}: cut off before the checksum; {_COPY}.")
     return length
+
+
+def _voxel_bytes(header: Header) -> int:
+    return np.dtype(_numpy_type(header.dtype)).itemsize * header.samples
 
 
 def _numpy_type(name: str) -> str:

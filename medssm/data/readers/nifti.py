@@ -8,9 +8,9 @@ import nibabel
 import numpy as np
 
 from medssm.core.errors import BadDataError
+from medssm.data.readers.size import check_count, check_memory
 from medssm.data.volume import Header
 
-MAX_VOXELS = 2_000_000_000
 # bytes that may follow the voxels; a bomb hides behind a small header
 _MAX_REST = 1 << 20
 _PIECE = 1 << 20
@@ -27,11 +27,7 @@ class NiftiReader:
         shape = tuple(int(size) for size in image.shape)
         if not shape or min(shape) < 1:
             raise BadDataError(f"{path}: the header claims shape {shape}; {_COPY}.")
-        if np.prod([float(size) for size in shape]) > MAX_VOXELS:
-            raise BadDataError(
-                f"{path}: the header claims {shape} voxels, more than {MAX_VOXELS:,}. Crop it, or "
-                "see whether the header is damaged."
-            )
+        check_count(path, shape)
         dtype = head.get_data_dtype()
         samples = len(dtype.names) if dtype.names else 1
         spacing = tuple(float(each) for each in head.get_zooms())
@@ -42,6 +38,8 @@ class NiftiReader:
     def array(self, path: Path) -> np.ndarray:
         """Read all voxels after the stream was checked to its end."""
         header = self.header(path)
+        # before the stream: a cut file with a large claim is answered at once
+        check_memory(path, header.shape, np.dtype(_open(path).get_data_dtype()).itemsize)
         check_stream(path, header)
         try:
             return np.asarray(_open(path).dataobj)

@@ -1,6 +1,5 @@
 """One case from image files to a label map on the input's own grid, in bounded memory."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from medssm.core.errors import BadDataError, MachineError
 from medssm.core.files import atomic_path, sha256
 from medssm.core.log import warn
+from medssm.core.memory import free_bytes
 from medssm.data.integrity import check_image_file
 from medssm.fields.segmentation.inputs import InputCase
 from medssm.fields.segmentation.nnunet.restore import (
@@ -157,21 +157,10 @@ def _check_memory(name: str, prepared: Prepared) -> None:
     shape = prepared.properties.get("shape_before_cropping", prepared.image.shape[1:])
     voxels = int(np.prod(np.asarray(shape, dtype=np.float64)))
     needed = voxels * _RESTORE_BYTES
-    free = available_memory_bytes()
+    free = free_bytes()
     if free is not None and needed > free:
         raise MachineError(
             f"{name}: bringing {voxels:,} voxels back to the input's grid takes about "
             f"{needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free. Close other "
             "programs, or crop the image."
         )
-
-
-def available_memory_bytes() -> int | None:
-    """Memory that can be had without swapping, or None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
