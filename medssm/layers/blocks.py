@@ -66,6 +66,7 @@ class MixerBlock(nn.Module):
         mixer: What mixes tokens (`MIXERS`).
         drop_path: Rate of dropped paths.
         feed_forward: The second half's module.
+        layer: Place among the blocks of a level, for mixers that alternate by it.
 
     Shape:
         x: (B, *S, C), result the same.
@@ -78,10 +79,11 @@ class MixerBlock(nn.Module):
         mixer: Mapping[str, Any],
         drop_path: float = 0.0,
         feed_forward: nn.Module | None = None,
+        layer: int = 0,
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.mixer = build_mixer(mixer, channels, spatial_dims)
+        self.mixer = build_mixer(mixer, channels, spatial_dims, layer)
         self.drop_path = DropPath(drop_path)
         self.norm2 = None if feed_forward is None else nn.LayerNorm(channels)
         self.feed_forward = feed_forward

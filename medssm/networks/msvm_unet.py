@@ -79,14 +79,14 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
 
-        def block(channels: int, rate: float) -> MixerBlock:
+        def block(channels: int, layer: int, rate: float) -> MixerBlock:
             feed_forward = FeedForward(channels, int(ratio * channels))
-            return MixerBlock(channels, spatial_dims, mixer, rate, feed_forward)
+            return MixerBlock(channels, spatial_dims, mixer, rate, feed_forward, layer)
 
         rates = by_stage(rising_rates(drop_path, sum(depths)), depths)
         self.stem = Stem(spatial_dims, in_channels, width)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(block(width * 2**level, rate) for rate in each))
+            nn.Sequential(*(block(width * 2**level, *place) for place in enumerate(each)))
             for level, each in enumerate(rates)
         )
         self.downs = nn.ModuleList(
@@ -174,8 +174,9 @@ def multi_scale_blocks(
                 mixer,
                 rate,
                 MultiScaleFeedForward(channels, spatial_dims, hidden, kernels),
+                layer,
             )
-            for rate in rates
+            for layer, rate in enumerate(rates)
         )
     )
     for module in blocks.modules():

@@ -127,7 +127,10 @@ class VMUNet(nn.Module):
         deepest = len(depths) - 1
 
         def blocks(level: int, rates: Sequence[float]) -> list[nn.Module]:
-            return [MixerBlock(widths[level], spatial_dims, mixer, rate) for rate in rates]
+            return [
+                MixerBlock(widths[level], spatial_dims, mixer, rate, layer=layer)
+                for layer, rate in enumerate(rates)
+            ]
 
         def encoder_stage(level: int, rates: Sequence[float]) -> EncoderStage:
             merging = PatchMerging(spatial_dims, widths[level]) if level < deepest else None

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from medssm.layers.mixers.cross_scan import CrossScan
+from medssm.layers.mixers.multi_head_scan import ScanHeads
 from medssm.networks.keymaps import load_official
 from medssm.networks.keymaps import msvm_unet as msvm
 from medssm.networks.keymaps.lightm_unet import RVM_LAYER
+from medssm.networks.keymaps.mhs_vm import HEADS_ALONE
 from medssm.networks.keymaps.rules import KeyMap
 from medssm.networks.keymaps.vmamba import CROSS_SCAN_ALONE
 from medssm.networks.lightm_unet import RvmLayer
@@ -144,6 +146,23 @@ def flkpe(constructor: Mapping[str, Any], weights: Weights) -> Built:
     return Built(channels_last(fill(msvm.HEAD_ALONE, weights, module)), whole=False)
 
 
+def mhs_vm(constructor: Mapping[str, Any], weights: Weights) -> Built:
+    threshold = constructor["para_dict"]["gfu_t"]
+    network, _ = load_official("mhs_vm", weights, mixer={"threshold": threshold})
+    return Built(network, whole=True)
+
+
+def mhsm(constructor: Mapping[str, Any], weights: Weights) -> Built:
+    heads = ScanHeads(
+        constructor["d_model"],
+        spatial_dims=2,
+        threshold=constructor["para_dict"]["gfu_t"],
+        **HEADS_ALONE.infer(weights),
+    )
+    filled = fill(HEADS_ALONE, weights, heads)
+    return Built(lambda x: filled(x.movedim(1, -1)), whole=False)
+
+
 # the beginning of what a case says it builds
 BUILDERS: dict[str, Callable[[Mapping[str, Any], Weights], Built]] = {
     "LightMUNet": light_m_unet,
@@ -151,6 +170,8 @@ BUILDERS: dict[str, Callable[[Mapping[str, Any], Weights], Built]] = {
     "VMUNet": vm_unet,
     "SS2D of VM-UNet": ss2d_v0,
     "VMamba SS2D": ss2d_v2,
+    "MHS-VM VMUNet": mhs_vm,
+    "MHSM": mhsm,
     "MSVMUNet": msvm_unet,
     "Encoder": msvm_encoder,
     "MSVSS": msvss,

@@ -3,9 +3,11 @@
 from typing import Any
 
 VM = {"name": "cross_scan", "state": 4}
+MHS = {"name": "multi_head_scan", "state": 4, "heads": 3}
 TINY_NETWORKS: dict[str, dict[str, Any]] = {
     "lightm_unet": {"init_filters": 8, "blocks_down": [1, 1, 1], "blocks_up": [1, 1]},
     "vm_unet": {"width": 16, "depths": [1, 1], "decoder_depths": [1, 1], "mixer": VM},
+    "mhs_vm": {"width": 16, "depths": [1, 1], "decoder_depths": [1, 1], "mixer": MHS},
     "msvm_unet": {"width": 8, "depths": [1, 1], "decoder_depths": [1]},
     "unet": {"channels": [4, 8, 16], "strides": [2, 2], "residual_units": 1},
 }
@@ -19,7 +21,14 @@ TINY_MIXERS: dict[str, dict[str, Any]] = {
     "segmamba": {"state": 4},
     "srmamba": {"state": 4, "rate": 7},
     "lbmamba": {"state": 4, "window": 4},
+    "multi_head_scan": {"state": 4, "heads": 3, "start": "open"},
     "multi_scale_scan": {"ratio": 2},
+    "efficientvmamba": {"state": 4},
+    "msvmamba": {},
+    "groupmamba": {},
+    "spatialmamba": {},
+    "vssd": {"state": 8},
+    "efficientvim": {"state": 9},
     "convolution": {},
     "none": {},
 }

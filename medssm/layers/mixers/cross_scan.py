@@ -7,12 +7,12 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from medssm.layers.convs import MapConv
 from medssm.layers.linear import TokenLinear, token_linear
 from medssm.layers.mixers.routed_scan import RoutedScan, StartName
-from medssm.ops.routes import Routes, axes3d, cross2d, forward, reverse, there_and_back
+from medssm.ops.routes import Routes, axes3d, cross2d, there_and_back
+from medssm.ops.routes.route import kept
 
 GateName = Literal["silu", "linear", "none"]
 OutNormName = Literal["layer", "none", "convolution", "layer_convolution", "softmax", "sigmoid"]
@@ -32,14 +32,17 @@ def grid_routes(grid: Sequence[int], directions: DirectionsName = "cross") -> Ro
         directions: "cross" along every axis; "one_way" and "two_way" keep the number of routes
             but run along the last axis only, all forwards or half of them backwards.
     """
-    count, length = route_count(len(grid)), math.prod(grid)
-    with unset_fake_temporarily():  # the table is kept for later calls: it must hold numbers
-        if directions == "cross":
-            cross: dict[int, Callable[..., Routes]] = {1: there_and_back, 2: cross2d, 3: axes3d}
-            return cross[len(grid)](*grid)
-        ahead = forward(length).table.expand(count // 2, -1)
-        back = (forward if directions == "one_way" else reverse)(length).table
-        return Routes(torch.cat((ahead, back.expand(count // 2, -1))))
+    if directions != "cross":
+        return along_rows(math.prod(grid), route_count(len(grid)), directions == "two_way")
+    cross: dict[int, Callable[..., Routes]] = {1: there_and_back, 2: cross2d, 3: axes3d}
+    return cross[len(grid)](*grid)
+
+
+@kept
+def along_rows(length: int, count: int, both_ways: bool) -> Tensor:
+    """The order of memory, `count` times; the later half of them backwards if wanted."""
+    ahead = torch.arange(length).expand(count // 2, -1)
+    return torch.cat((ahead, ahead.flip(1) if both_ways else ahead))
 
 
 class CrossScan(nn.Module):

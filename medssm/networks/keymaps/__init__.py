@@ -17,6 +17,7 @@ KEYMAPS = Table(
     "key map",
     {
         "lightm_unet": "medssm.networks.keymaps.lightm_unet:KEYMAP",
+        "mhs_vm": "medssm.networks.keymaps.mhs_vm:KEYMAP",
         "msvm_unet": "medssm.networks.keymaps.msvm_unet:KEYMAP",
         "vm_unet": "medssm.networks.keymaps.vm_unet:KEYMAP",
     },
@@ -39,7 +40,8 @@ def load_official(
         name: A name that is both a network and a key map.
         weights: A state dict, a checkpoint that holds one, or its file.
         allow_partial: Accept missing and left-over keys; the report names them.
-        **hints: Arguments of the network that overrule what the shapes say.
+        **hints: Arguments of the network that overrule what the shapes say, or say what leaves no
+            trace in them, e.g. ``mixer={"threshold": 0.4}`` for MHS-VM.
 
     Returns:
         The network in evaluation mode, and what happened to every key.
@@ -50,12 +52,24 @@ def load_official(
     """
     keymap: KeyMap = KEYMAPS.load(name)
     state = unwrap(_read(weights) if isinstance(weights, str | Path) else weights)
-    network: nn.Module = NETWORKS.build(**{"name": name, **keymap.infer(state), **hints})
+    arguments = _merged(keymap.infer(state), hints)
+    network: nn.Module = NETWORKS.build(**{"name": name, **arguments})
     fitted, report = keymap.to_ours(state, network.state_dict(), _rank(network))
     if not allow_partial:
         report.raise_unless_complete()
     network.load_state_dict(fitted, strict=False)
     return network.eval(), report
+
+
+def _merged(inferred: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Inferred arguments overruled by hints; a hint about the mixer names only what it changes."""
+    merged = {**inferred, **hints}
+    for name, hint in hints.items():
+        known = inferred.get(name)
+        if isinstance(hint, Mapping) and isinstance(known, Mapping):
+            other = hint.get("name", known.get("name")) != known.get("name")
+            merged[name] = dict(hint) if other else {**known, **hint}
+    return merged
 
 
 def to_official(name: str, network: nn.Module) -> dict[str, Tensor]:

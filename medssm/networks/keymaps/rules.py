@@ -50,7 +50,7 @@ class Rule:
         return (*first, *(() if self.ones is None else (1,) * (spatial_dims + self.ones)))
 
 
-FREE = ("head", "tail")
+FREE = {"head": ".*", "tail": ".+"}
 PLACE = re.compile(r"\{(?P<name>\w+?)(?P<offset>[+-]\d+)?\}")
 
 
@@ -61,7 +61,7 @@ def _compiled(pattern: str) -> tuple[re.Pattern[str], dict[str, int]]:
     for place in PLACE.finditer(pattern):
         name = place["name"]
         text += re.escape(pattern[end : place.start()])
-        text += f"(?P<{name}>{'.+' if name in FREE else '[0-9]+'})"
+        text += f"(?P<{name}>{FREE.get(name, '[0-9]+')})"
         offsets[name] = int(place["offset"] or 0)
         end = place.end()
     return re.compile(text + re.escape(pattern[end:])), offsets
@@ -153,10 +153,12 @@ class KeyMap:
     Args:
         layouts: One ordered list of rules for each layout of keys found in the wild.
         infer: From an official state dict to the arguments of our network.
+        aliases: Second official name of a shared tensor to the name that counts.
     """
 
     layouts: tuple[tuple[Rule, ...], ...]
     infer: Callable[[Mapping[str, Tensor]], dict[str, Any]]
+    aliases: tuple[Rule, ...] = ()
 
     def to_ours(
         self, official: Mapping[str, Tensor], ours: Mapping[str, Tensor], spatial_dims: int
@@ -168,8 +170,30 @@ class KeyMap:
             ours: State dict of our network, for names and shapes.
             spatial_dims: Rank of our network.
         """
+        official, second_names = self._without_aliases(official)
         tries = [_translate_all(official, ours, rules, spatial_dims) for rules in self.layouts]
-        return min(tries, key=lambda each: len(each[1].left_over))
+        fitted, report = min(tries, key=lambda each: len(each[1].left_over))
+        report.ignored |= second_names
+        return fitted, report
+
+    def _without_aliases(
+        self, official: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The tensors under the names that count, and why the other names are left out."""
+        state, reasons = dict(official), {}
+        for key, tensor in official.items():
+            found = _first(self.aliases, key, Rule.forward)
+            if found is None:
+                continue
+            name, _ = found
+            if name not in official:
+                state[name] = state.pop(key)
+                continue
+            del state[key]
+            same = tensor.shape == official[name].shape and bool((tensor == official[name]).all())
+            difference = "" if same else "; its values differ and do not count"
+            reasons[key] = f"a second name of {name}{difference}"
+        return state, reasons
 
     def to_official(self, ours: Mapping[str, Tensor], spatial_dims: int) -> dict[str, Tensor]:
         """Our state dict under the official names and in the official shapes.
@@ -182,14 +206,20 @@ class KeyMap:
             named = {name: _first(rules, name, Rule.back) for name in ours}
             unnamed = [name for name, found in named.items() if found is None]
             if not unnamed:
-                return {
+                official = {
                     found[0]: ours[name].reshape(
                         found[1].official_shape(ours[name].shape, spatial_dims)
                     )
                     for name, found in named.items()
                     if found is not None
                 }
+                return self._with_aliases(official)
         raise BadDataError(f"no official layout has a name for {', '.join(unnamed[:5])}")
+
+    def _with_aliases(self, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Every shared tensor under all its names."""
+        second = {rule.back(key): each for rule in self.aliases for key, each in official.items()}
+        return {**official, **{key: each for key, each in second.items() if key is not None}}
 
 
 def _translate_all(
