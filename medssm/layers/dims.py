@@ -1,5 +1,7 @@
 """The one place that asks whether a problem is 2D or 3D."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {
     2: nn.Conv2d,
     3: nn.Conv3d,
 }
+CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -66,3 +69,34 @@ def upsample(x: Tensor, factor: int = 2) -> Tensor:
     """
     mode = LINEAR_MODES[check_spatial_dims(x.ndim - 2)]
     return F.interpolate(x, scale_factor=factor, mode=mode, align_corners=False)
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Linear interpolation to given sizes, corners not aligned.
+
+    Shape:
+        x: (B, C, *S), result (B, C, *size).
+    """
+    mode = LINEAR_MODES[check_spatial_dims(x.ndim - 2)]
+    return F.interpolate(x, size=tuple(size), mode=mode, align_corners=False)
+
+
+def dilated_sum(x: Tensor, kernels: Tensor, dilations: Sequence[int]) -> Tensor:
+    """Add up depthwise convolutions of several dilations; beyond the border its value goes on.
+
+    Shape:
+        x: (B, C, *S), kernels: (Q, C, 1, *K) with odd K, one a dilation, result (B, C, *S).
+    """
+    rank, width = check_spatial_dims(x.ndim - 2), kernels.shape[-1] // 2
+    widest = max(dilations) * width
+    padded = F.pad(x, (widest, widest) * rank, mode="replicate")
+    total: Tensor | None = None
+    for kernel, dilation in zip(kernels, dilations, strict=True):
+        part = padded
+        for axis in range(2, x.ndim):
+            start = widest - dilation * width
+            part = part.narrow(axis, start, padded.shape[axis] - 2 * start)
+        made = CONVOLVE[rank](part, kernel, dilation=dilation, groups=x.shape[1])
+        total = made if total is None else total + made
+    assert total is not None
+    return total

@@ -5,7 +5,7 @@ from medssm.core.errors import UsageError
 from medssm.layers.mixers import MIXERS, build_mixer
 from tests.support.tiny import TINY_MIXERS
 
-CHANNELS = 8
+CHANNELS = 32
 GRIDS = {2: (6, 5), 3: (4, 3, 5)}
 NAMES = sorted(MIXERS)
 
@@ -47,7 +47,7 @@ def test_a_causal_mixer_sees_no_later_token_and_the_others_do(name: str) -> None
     mixer = tiny(name)
     x = torch.randn(1, *GRIDS[3], CHANNELS)
     changed = x.clone()
-    changed[:, -1, -1, -1] += 1.0
+    changed[:, -1, -1, -1] += torch.randn(CHANNELS)  # a constant would vanish in a norm
     same = torch.isclose(mixer(x), mixer(changed), atol=1e-6).flatten(1, -2)[0, :-1].all()
     assert bool(same) == mixer.causal
 
@@ -58,7 +58,8 @@ def test_bfloat16_stays_near_float32(name: str) -> None:
     x = torch.randn(2, *GRIDS[3], CHANNELS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = mixer(x)
-    torch.testing.assert_close(low.float(), mixer(x), atol=0.05, rtol=0.1)
+    high = mixer(x)
+    assert (low.float() - high).norm() < 0.05 * high.norm()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -39,7 +39,7 @@ def test_the_measured_operation_counts_of_the_published_size() -> None:
 @pytest.mark.parametrize("mixer", sorted(MIXERS))
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_every_mixer_fits(mixer: str, spatial_dims: int) -> None:
-    network = tiny(spatial_dims=spatial_dims, mixer={"name": mixer})
+    network = tiny(spatial_dims=spatial_dims, mixer={"name": mixer}, init_filters=32)
     size = (8, 12, 8)[:spatial_dims]
     assert network(torch.randn(1, 1, *size)).shape == (1, 3, *size)
 
