@@ -43,7 +43,8 @@ def give(verb: str, answer: Answer, as_json: bool, quiet: bool) -> None:
         }
         _write(json.dumps(content, default=_plain, ensure_ascii=False))
         return
-    if not quiet:
+    # where nothing was written, the lines are the result
+    if not quiet or not answer.written:
         for line in answer.lines:
             _write(line)
     last = [f"wrote {shlex.quote(str(path))}" for path in answer.written[:1]]

@@ -30,13 +30,17 @@ def run_demo(arguments: argparse.Namespace) -> Answer:
     from medssm.fields.segmentation.story import open_study, train_study
 
     seed = _seed(arguments.seed)
-    raw = arguments.home / "raw" / _DATASET
-    say("Making 20 phantoms to learn from and 5 to be tried on, seed %d.", seed)
-    make_phantom_dataset(raw, cases=20, held_back=5, seed=seed)
+    dataset = _DATASET if seed == 0 else f"{_DATASET}_{seed}"
+    raw = arguments.home / "raw" / dataset
+    # dataset.json is written last: with it the phantoms are whole, and a demo that was stopped
+    # goes on with the same ones
+    if not (raw / "dataset.json").is_file():
+        say("Making 20 phantoms to learn from and 5 to be tried on, seed %d.", seed)
+        make_phantom_dataset(raw, cases=20, held_back=5, seed=seed)
     overrides = [*_SHORT, f"seed={seed}", *arguments.overrides]
     study = open_study(str(raw), arguments.home, overrides)
     model = train_study(study)
-    output = arguments.home / "predictions" / _DATASET
+    output = arguments.home / "predictions" / dataset
     predict(PredictConfig(model=model, input=raw / "imagesTs", output=output))
     report = evaluate(EvaluateConfig(predictions=output, references=raw / "labelsTs"))
     lines = [
@@ -50,7 +54,6 @@ def run_demo(arguments: argparse.Namespace) -> Answer:
 
 
 def _seed(text: str | None) -> int:
-    try:
-        return int(text or 0)
-    except ValueError:
-        raise UsageError(f"--seed {text!r}: expected a whole number.") from None
+    if not (text or "0").isdecimal():
+        raise UsageError(f"--seed {text!r}: expected a whole number, 0 or above.")
+    return int(text or 0)
