@@ -20,6 +20,7 @@ def run_import(arguments: argparse.Namespace) -> Answer:
         channels=_words(arguments.channels),
         labels=_words(arguments.labels),
         patient=arguments.patient,
+        patients=Path(arguments.patients) if arguments.patients else None,
     )
     manifest = import_dataset(arguments.kind, Path(arguments.source), arguments.home, options)
     facts = {

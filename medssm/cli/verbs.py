@@ -149,6 +149,7 @@ VERBS: dict[str, Verb] = {
             Flag(("--channels",), "names of the channels, e.g. CT or T1,T2", "A,B"),
             Flag(("--labels",), "names of the foreground values 1, 2, ... in order", "A,B"),
             Flag(("--patient",), "regular expression that finds the patient in a case name", "RE"),
+            Flag(("--patients",), "CSV with the columns case,patient", "FILE"),
         ),
         example="medssm import folder ./my_data --name Dataset004_Hippocampus",
     ),

@@ -1,5 +1,6 @@
 """The Medical Segmentation Decathlon layout; 4D images are split into channels."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from medssm.core.errors import BadDataError
 from medssm.core.files import atomic_path, read_json
 from medssm.core.log import Progress, say, warn
+from medssm.data.readers.nifti import NiftiReader
 from medssm.data.source import Source
 
 _ENDING = ".nii.gz"
@@ -31,16 +33,19 @@ def scan_msd(source: Path, target: Path) -> Source:
         raise BadDataError(
             f'{file}: "training" is missing or empty. Expected the Decathlon format.'
         )
-    channels = _channels(content, file)
+    pairs = [_pair(entry, source, file) for entry in training]
+    counts = {image: _count(image) for image, _ in pairs}
+    channels = _channels(content, file, counts.values())
     labels = _labels(content, file)
+    for image, count in counts.items():
+        _check_count(image, count, channels, file)
     cases: dict[str, tuple[tuple[Path, ...], Path | None]] = {}
     several = len(channels) > 1
-    bar = Progress(len(training), "split channels") if several else None
+    bar = Progress(len(pairs), "split channels") if several else None
     if several:
         say("The images hold %d channels in one file; each becomes a file of its own.",
             len(channels))  # fmt: skip
-    for entry in training:
-        image, label = _pair(entry, source, file)
+    for image, label in pairs:
         name = image.name.removesuffix(_ENDING).removesuffix(".nii")
         images = _split(image, name, len(channels), target / "imagesTr") if several else (image,)
         cases[name] = (images, label)
@@ -53,11 +58,34 @@ def scan_msd(source: Path, target: Path) -> Source:
     )  # fmt: skip
 
 
-def _channels(content: dict[str, Any], file: Path) -> dict[str, str]:
-    declared = content.get("modality") or {"0": "channel_0"}
-    if not isinstance(declared, dict):
+def _channels(content: dict[str, Any], file: Path, counts: Iterable[int | None]) -> dict[str, str]:
+    declared = content.get("modality")
+    if declared is None:
+        known = next((count for count in counts if count is not None), 1)
+        declared = {str(channel): f"channel_{channel}" for channel in range(known)}
+    if not isinstance(declared, dict) or not declared:
         raise BadDataError(f'{file}: expected modality as {{"0": "MRI", ...}}; correct it there.')
     return {str(key): str(value) for key, value in declared.items()}
+
+
+def _count(image: Path) -> int | None:
+    """Channels of an image by its fourth axis; None where the file cannot say."""
+    try:
+        shape = NiftiReader().header(image).shape
+    except (BadDataError, OSError):
+        # the integrity check names the file and its remedy; the other cases are imported
+        return None
+    return shape[3] if len(shape) > 3 else 1
+
+
+def _check_count(image: Path, count: int | None, channels: dict[str, str], file: Path) -> None:
+    if count is None or count == len(channels):
+        return
+    names = ", ".join(channels.values())
+    raise BadDataError(
+        f"{image}: {count} channels along its fourth axis, but {file} names {len(channels)} "
+        f"under modality ({names}). Correct modality there, or leave the image out of training."
+    )
 
 
 def _pair(entry: Any, source: Path, file: Path) -> tuple[Path, Path]:
@@ -95,10 +123,6 @@ def _split(image: Path, name: str, channels: int, folder: Path) -> tuple[Path, .
         # the integrity check names the file and its remedy; the other cases are imported
         warn("%s: cannot be split into channels (%s).", image, error)
         return (image,)
-    if len(volume.shape) != 4 or volume.shape[3] != channels:
-        raise BadDataError(
-            f"{image}: shape {volume.shape}. Expected {channels} channels along the fourth axis."
-        )
     for channel, path in enumerate(paths):
         with atomic_path(path) as partial:
             nibabel.save(nibabel.Nifti1Image(voxels[..., channel], volume.affine), partial)

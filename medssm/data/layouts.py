@@ -12,6 +12,7 @@ from medssm.core.files import atomic_path, write_json
 from medssm.core.log import say, warn
 from medssm.data.decathlon import scan_msd
 from medssm.data.manifest import Manifest, read_manifest
+from medssm.data.patients import patients_by_pattern, patients_by_table
 from medssm.data.plain_folder import scan_folder
 from medssm.data.source import Source
 
@@ -29,6 +30,7 @@ class ImportOptions:
         channels: Names of the channels; they decide the normalisation ("CT", "MRI", "noNorm").
         labels: Names of the foreground values in order; None numbers them.
         patient: A regular expression whose first group is the patient of a case name.
+        patients: A CSV with the columns case and patient, where names do not say it.
     """
 
     name: str | None = None
@@ -36,6 +38,7 @@ class ImportOptions:
     channels: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     patient: str | None = None
+    patients: Path | None = None
 
 
 def recognise_layout(folder: Path) -> Kind | None:
@@ -81,7 +84,7 @@ def import_dataset(
         raise UsageError(f"there is no layout {kind!r}; {nearest(kind, scanners)}")
     target = Path(home) / "raw" / _dataset_name(options.name, source, Path(home))
     found = scanners[kind](source, options, target)
-    content = found.dataset_json(_patients(found, options.patient))
+    content = found.dataset_json(_patients(found, options))
     if options.copy:
         content["dataset"] = _copy(content["dataset"], target)
     write_json(target / "dataset.json", content)
@@ -125,20 +128,14 @@ def _dataset_name(wish: str | None, source: Path, home: Path) -> str:
     return f"Dataset{number:03d}_{word}"
 
 
-def _patients(found: Source, pattern: str | None) -> dict[str, str]:
-    if pattern is None:
-        return {}
-    try:
-        search = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"--patient {pattern!r} is no regular expression: {error}") from None
-    patients = {}
-    for name in found.cases:
-        match = search.search(name)
-        if match is None:
-            raise UsageError(f"--patient {pattern!r} does not match the case {name!r}.")
-        patients[name] = match[1] if search.groups else match[0]
-    return patients
+def _patients(found: Source, options: ImportOptions) -> dict[str, str]:
+    if options.patient is not None and options.patients is not None:
+        raise UsageError("take --patient or --patients, not both.")
+    if options.patient is not None:
+        return patients_by_pattern(found.cases, options.patient)
+    if options.patients is not None:
+        return patients_by_table(found.cases, options.patients)
+    return {}
 
 
 def _copy(cases: Mapping[str, Any], target: Path) -> dict[str, Any]:

@@ -63,27 +63,58 @@ def test_layouts_are_recognised(plain, tmp_path):
     assert recognise_layout(tmp_path / "x") == "nnunet"
 
 
-def test_a_decathlon_folder_with_two_channels_is_split(tmp_path):
-    source = tmp_path / "Task99_Two"
+def _decathlon(folder, modality, channels=2):
     for name in ("imagesTr", "labelsTr"):
-        (source / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True)
     rng = np.random.default_rng(0)
+    shape = (6, 7, 8, channels) if channels else (6, 7, 8)
     for case in range(2):
-        image = nibabel.Nifti1Image(rng.normal(size=(6, 7, 8, 2)).astype(np.float32), np.eye(4))
-        nibabel.save(image, source / "imagesTr" / f"c{case}.nii.gz")
+        image = nibabel.Nifti1Image(rng.normal(size=shape).astype(np.float32), np.eye(4))
+        nibabel.save(image, folder / "imagesTr" / f"c{case}.nii.gz")
         label = nibabel.Nifti1Image(rng.integers(0, 2, (6, 7, 8)).astype(np.uint8), np.eye(4))
-        nibabel.save(label, source / "labelsTr" / f"c{case}.nii.gz")
+        nibabel.save(label, folder / "labelsTr" / f"c{case}.nii.gz")
     training = [
         {"image": f"./imagesTr/c{i}.nii.gz", "label": f"./labelsTr/c{i}.nii.gz"} for i in range(2)
     ]
-    content = {"modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "1": "tumour"}}
-    (source / "dataset.json").write_text(json.dumps(content | {"training": training}))
+    content = {"labels": {"0": "background", "1": "tumour"}, "training": training}
+    if modality is not None:
+        content["modality"] = modality
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+TWO = {"0": "T1", "1": "T2"}
+
+
+@pytest.mark.parametrize(
+    ("modality", "names"), [(TWO, ["T1", "T2"]), (None, ["channel_0", "channel_1"])]
+)
+def test_a_decathlon_folder_with_two_channels_is_split(tmp_path, modality, names):
+    source = _decathlon(tmp_path / "Task99_Two", modality)
     assert recognise_layout(source) == "msd"
     manifest = import_dataset("msd", source, tmp_path / "home")
+    assert list(manifest.channels.values()) == names
     assert len(manifest.cases["c1"].images) == 2
     whole = np.asarray(nibabel.load(source / "imagesTr" / "c1.nii.gz").dataobj)
     second = np.asarray(nibabel.load(manifest.cases["c1"].images[1]).dataobj)
     assert np.array_equal(second, whole[..., 1])
+
+
+@pytest.mark.parametrize(
+    ("modality", "channels", "found", "named"),
+    [
+        ({"0": "MRI"}, 2, "2 channels", r"names 1 under modality \(MRI\)"),
+        (TWO, 0, "1 channels", r"names 2 under modality \(T1, T2\)"),
+        (TWO, 3, "3 channels", r"names 2 under modality \(T1, T2\)"),
+    ],
+)
+def test_modalities_that_are_not_the_fourth_axis_are_refused_with_both(
+    tmp_path, modality, channels, found, named
+):
+    source = _decathlon(tmp_path / "Task99_Two", modality, channels)
+    with pytest.raises(BadDataError, match=rf"c0\.nii\.gz: {found}.*dataset\.json {named}"):
+        import_dataset("msd", source, tmp_path / "home")
+    assert not (tmp_path / "home").exists()
 
 
 def test_patients_are_read_from_names_and_stay_on_one_side(plain, tmp_path):
@@ -94,6 +125,43 @@ def test_patients_are_read_from_names_and_stay_on_one_side(plain, tmp_path):
     )
     with pytest.raises(BadDataError, match="one patient"):
         make_splits(manifest)
+
+
+def test_patients_are_read_from_a_table_and_stay_on_one_side(plain, tmp_path):
+    table = tmp_path / "patients.csv"
+    rows = ["case, patient, age", *(f"phantom_{i:03d}, P{i // 2}, 60" for i in range(4))]
+    # as a spreadsheet writes it
+    table.write_text("\n".join(rows), encoding="utf-8-sig")
+    manifest = import_dataset("folder", plain, tmp_path / "home", ImportOptions(patients=table))
+    assert [case.patient for case in manifest.cases.values()] == ["P0", "P0", "P1", "P1"]
+    for split in make_splits(manifest):
+        sides = ({manifest.cases[name].patient for name in split[side]} for side in split)
+        assert not set.intersection(*sides)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,patient\na,b\n", "Expected the columns case,patient"),
+        ("case,patient\nphantom_00,P\n", "line 2: no case 'phantom_00'; did you mean"),
+        ("case,patient\nphantom_000,P\n", "3 cases have no row"),
+        ("case,patient\nphantom_000,\n", "'phantom_000' has no patient"),
+        ("case,patient\nphantom_000,P\nphantom_000,Q\n", "line 3.*'Q' here and to 'P' above"),
+        (None, "not readable as CSV"),
+    ],
+)
+def test_a_table_of_patients_with_a_slip_names_the_line(plain, tmp_path, content, message):
+    table = tmp_path / "patients.csv"
+    if content is not None:
+        table.write_text(content)
+    with pytest.raises(BadDataError, match=message):
+        import_dataset("folder", plain, tmp_path / "home", ImportOptions(patients=table))
+
+
+def test_a_pattern_and_a_table_of_patients_exclude_each_other(plain, tmp_path):
+    options = ImportOptions(patient="x", patients=tmp_path / "y.csv")
+    with pytest.raises(UsageError, match="not both"):
+        import_dataset("folder", plain, tmp_path / "home", options)
 
 
 def test_splits_are_nnunets_own_where_cases_are_patients(tmp_path):
