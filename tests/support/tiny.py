@@ -29,6 +29,8 @@ TINY_MIXERS: dict[str, dict[str, Any]] = {
     "spatialmamba": {},
     "vssd": {"state": 8},
     "efficientvim": {"state": 9},
+    "s4d": {"state": 8},
+    "s4nd": {"state": 8},
     "convolution": {},
     "none": {},
 }

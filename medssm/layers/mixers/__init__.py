@@ -28,6 +28,8 @@ MIXERS = Table(
         "spatialmamba": "medssm.layers.mixers.spatialmamba:StateFusionMamba",
         "vssd": "medssm.layers.mixers.vssd:NonCausalSSD",
         "efficientvim": "medssm.layers.mixers.efficientvim:HiddenStateMixer",
+        "s4d": "medssm.layers.mixers.s4d:S4D",
+        "s4nd": "medssm.layers.mixers.s4nd:S4ND",
         "convolution": "medssm.layers.mixers.gated:GatedConvolution",
         "none": "medssm.layers.mixers.gated:GatedPointwise",
     },
