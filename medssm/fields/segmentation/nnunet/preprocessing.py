@@ -10,7 +10,7 @@ from typing import Any
 import blosc2
 import numpy as np
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
-from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from medssm.core.files import TEMPORARY_MARK, sha256, sync_folder
@@ -18,6 +18,8 @@ from medssm.fields.segmentation.plan_file import Plan
 
 # the properties come last: stock nnU-Net and we both take a case without them as absent
 _ENDINGS = ("_seg.b2nd", ".b2nd", ".pkl")
+
+_SETTINGS = {"codec": blosc2.Codec.LZ4HC, "clevel": 5, "nthreads": 1}
 
 
 def run_case(
@@ -79,17 +81,38 @@ def _write_array(array: np.ndarray, file: Path, patch: Sequence[int]) -> None:
     they are done.
     """
     blocks, chunks = comp_blosc2_params(array.shape, patch, array.itemsize)
-    codec, level = blosc2.Codec.LZ4HC, 5
-    best = nnUNetDatasetBlosc2._select_filter(array, blocks, chunks, codec, level)
-    settings = {"codec": codec, "clevel": level, "filters": [best], "nthreads": 1}
     blosc2.set_nthreads(1)
     blosc2.asarray(
         np.ascontiguousarray(array),
         urlpath=str(file),
         chunks=chunks,
         blocks=blocks,
-        cparams=settings,
+        cparams=_SETTINGS | {"filters": [smaller_filter(array, blocks, chunks)]},
     )
+
+
+def smaller_filter(
+    array: np.ndarray, blocks: Sequence[int], chunks: Sequence[int]
+) -> blosc2.Filter:
+    """The filter that packs the middle chunk of an array better; nnU-Net's rule since 2.8.
+
+    Shuffled bytes pack resampled intensities better, plain bytes those of few values.
+    """
+    size = [min(full, chunk) for full, chunk in zip(array.shape, chunks, strict=True)]
+    middle = tuple(
+        slice((full - each) // 2, (full - each) // 2 + each)
+        for full, each in zip(array.shape, size, strict=True)
+    )
+    chunk = np.ascontiguousarray(array[middle])
+    inner = [min(block, each) for block, each in zip(blocks, size, strict=True)]
+
+    def packed(chosen: blosc2.Filter) -> int:
+        trial = blosc2.asarray(
+            chunk, chunks=size, blocks=inner, cparams=_SETTINGS | {"filters": [chosen]}
+        )
+        return int(trial.schunk.cbytes)
+
+    return min((blosc2.Filter.NOFILTER, blosc2.Filter.SHUFFLE), key=packed)
 
 
 def _sync(file: Path) -> None:
