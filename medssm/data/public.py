@@ -30,7 +30,7 @@ class PublicDataset:
         name: DatasetNNN_Name under which it is imported.
         title: Its own name.
         homepage: Where to get it; it is never downloaded by itself.
-        licence: An SPDX name, or where to read it.
+        licence: An SPDX name; or "unconfirmed: " and what is known and where to read the terms.
         layout: How it lies on disk once unpacked.
         field: What is learned from it.
         modality: Such as CT or MRI.

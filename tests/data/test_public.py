@@ -1,5 +1,7 @@
 """Manifests of public data sets are complete, and a slip in one is named."""
 
+import re
+
 import pytest
 
 from medssm.core.errors import UsageError
@@ -13,6 +15,12 @@ def test_every_manifest_is_readable_and_its_labels_follow_the_rules():
     assert found.keys() == {file.stem for file in manifests_folder().glob("*.yaml")}
     for name, dataset in found.items():
         assert read_labels({"labels": dict(dataset.labels)}, name).foreground
+
+
+def test_every_licence_is_a_name_or_says_that_it_is_unconfirmed_and_where_to_read():
+    for name, dataset in public_datasets().items():
+        known = re.fullmatch(r"CC0-1\.0|CC-BY(-NC)?(-ND|-SA)?-4\.0", dataset.licence)
+        assert known or re.match(r"unconfirmed: .{40}", dataset.licence), name
 
 
 def test_a_mistyped_key_gets_the_nearest(tmp_path):
