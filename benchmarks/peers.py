@@ -1,6 +1,8 @@
 """The scan as others write it: loops in plain PyTorch, and copies around a kernel for routes."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +59,7 @@ def indexed_loop(
 def copied_routes(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor,
     grid: tuple[int, ...], walks: Walks, laid_out: bool,
+    scan: Callable[..., Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
     """Permute and flip copies around the kernel, as CrossScan and CrossMerge do in VMamba.
 
@@ -72,6 +75,7 @@ def copied_routes(
         walks: Axis orders; each is walked there, and all of them back.
         laid_out: delta, B and C come in the order of their routes (VMamba projects the copies of
             u); else they lie in the order of memory and are copied too (Vim projects once).
+        scan: The kernel that keeps the routes apart; ours when not given.
 
     Shape:
         u: (b, L, d); delta: (b, k, L, d); B, C: (b, k, L, n); result (b, L, d).
@@ -81,7 +85,8 @@ def copied_routes(
     copies = torch.stack([*there, *(x.flip(1) for x in there)], 1)
     if not laid_out:
         delta, B, C = (_walked_routes(x, grid, walks) for x in (delta, B, C))
-    y = selective_scan(copies, delta, A, B, C, D, delta_bias=bias, merge="none")
+    scan = scan or functools.partial(selective_scan, merge="none")
+    y = scan(copies, delta, A, B, C, D, delta_bias=bias)
     both = y[:, :count] + y[:, count:].flip(2)
     for i, walk in enumerate(walks):
         merged = merged + _walked_back(both[:, i], grid, walk)

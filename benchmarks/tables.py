@@ -1,0 +1,162 @@
+"""Fill the tables of docs/backends.md from results/*.json: no figure there is written by hand."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "backends.md"
+_BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def write() -> None:
+    """Bring the page up to the results."""
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def render(page: str) -> str:
+    """The page with every block of figures replaced by what the results say."""
+    results: dict[str, Any] = {}
+    for kind in ("cpu", "gpu"):
+        file = RESULTS / f"{kind}.json"
+        if file.exists():
+            results |= json.loads(file.read_text(encoding="utf-8"))
+
+    def block(match: re.Match[str]) -> str:
+        part = match[2]
+        found = results.get(part)
+        lines = _TABLES[part](found["figures"]) if found else [_absent(part)]
+        where = [_where(found["machine"]), ""] if found else []
+        return match[1] + "\n" + "\n".join([*where, *lines]) + "\n\n" + match[3]
+
+    return _BLOCK.sub(block, page)
+
+
+def _absent(part: str) -> str:
+    if part == "profile_before":
+        return "Not kept."
+    command = "python -m benchmarks --gpu" if part == "gpu" else f"python -m benchmarks {part}"
+    return f"Not measured yet; `{command}` takes the figures."
+
+
+def _where(machine: dict[str, Any]) -> str:
+    quiet = "quiet machine" if machine["quiet"] else (
+        f"disturbed: others kept {machine['busy_cores_before']} cores busy"
+    )  # fmt: skip
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['instruction_sets'][0]}, torch"
+        f" {machine['torch']}, commit {machine['commit']}, {machine['date']}, {quiet}."
+    )
+
+
+def _table(heads: list[str], rows: list[list[Any]]) -> list[str]:
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return [*lines, *("| " + " | ".join(map(_cell, row)) + " |" for row in rows)]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,g}" if isinstance(value, int | float) else str(value)
+
+
+def _scan(figures: dict[str, Any]) -> list[str]:
+    peers = ["ours", "unbind loop", "chunked", "indexed loop"]
+    rows = [
+        [row["shape"], row["states"], row["pass"], row["memory"],
+         *(row["cpu_ms"].get(name) for name in peers),
+         row["ratio_to_unbind"], row["times_the_floor"]]
+        for row in figures["against_peers"]
+    ]  # fmt: skip
+    heads = ["shape", "states", "pass", "memory", *(f"{name}, CPU ms" for name in peers),
+             "unbind loop / ours", "ours / floor"]  # fmt: skip
+    cases = list(dict.fromkeys(row["case"] for row in figures["alone"]))
+    found = {(r["shape"], r["pass"], r["case"]): r for r in figures["alone"]}
+    keys = dict.fromkeys((r["shape"], r["pass"]) for r in figures["alone"])
+    alone = [
+        [*key, *(f"{found[*key, c]['wall_ms']:g} / {found[*key, c]['cpu_ms']:g}" for c in cases)]
+        for key in keys
+    ]
+    return [
+        *_table(heads, rows), "",
+        "Our scan alone, 16 states, wall / CPU milliseconds:", "",
+        *_table(["shape", "pass", *cases], alone),
+    ]  # fmt: skip
+
+
+def _routes(figures: dict[str, Any]) -> list[str]:
+    rows = [
+        [row["case"], row["states"], row["pass"], row["cpu_ms"]["table"],
+         row["copies_of_u_over_table"], row["copies_of_all_over_table"]]
+        for row in figures["routes"]
+    ]  # fmt: skip
+    lines = _table(
+        ["case", "states", "pass", "ours, CPU ms", "copies of u / ours", "copies of all / ours"],
+        rows,
+    )
+    local = [row for row in figures["local_window"] if "refused" not in row]
+    if local:
+        lines += ["", "LBMamba's local scan, 16 states, over the plain forward scan:", ""]
+        lines += _table(
+            ["shape", "pass", "local / plain", "two routes / plain"],
+            [[r["shape"], r["pass"], r["local_over_plain"], r["two_routes_over_plain"]]
+             for r in local],
+        )  # fmt: skip
+    return lines
+
+
+def _overhead(figures: dict[str, Any]) -> list[str]:
+    memory = [
+        [row["shape"], row["who"], row["inputs_mb"], row["extra_mb"], row["times_the_inputs"]]
+        for row in figures["memory"]
+    ]
+    calls = [[name, micro] for name, micro in figures["call_us"].items()]
+    return [
+        *_table(["smallest call", "microseconds"], calls), "",
+        *_table(["shape", "who", "inputs, MB", "extra peak, MB", "times the inputs"], memory),
+    ]  # fmt: skip
+
+
+def _bag(figures: list[dict[str, Any]]) -> list[str]:
+    names = ["tokens", "channels", "states", "wall_ms", "cpu_ms", "inputs_mb", "extra_mb"]
+    return _table([n.replace("_", " ") for n in names], [[r[n] for n in names] for r in figures])
+
+
+def _step(figures: list[dict[str, Any]]) -> list[str]:
+    names = ["network", "precision", "threads", "step_s", "cpu_s"]
+    return _table([n.replace("_", " ") for n in names], [[r[n] for n in names] for r in figures])
+
+
+def _profile(figures: dict[str, Any]) -> list[str]:
+    rows = [[part, share] for part, share in figures["percent"].items()]
+    return [f"A step of {figures['step_ms']:g} ms under the profiler:", "",
+            *_table(["part", "percent"], rows)]  # fmt: skip
+
+
+def _gpu(figures: dict[str, Any]) -> list[str]:
+    rows = []
+    for row in figures["rows"]:
+        least = row["floors_ms"]
+        rows.append(
+            [row["shape"], row["type"], row["pass"], row["ms"]["ours"], least.get("bytes"),
+             least.get("exponentials"), row.get("share_of_floor"),
+             row["ratio"].get("mamba_ssm with copies"), row["ratio"]["copies around ours"]]
+        )  # fmt: skip
+    heads = ["shape", "type", "pass", "ours, ms", "bytes floor, ms", "exponentials floor, ms",
+             "share", "mamba_ssm / ours", "copies / ours"]  # fmt: skip
+    return [f"Device: {figures['device']}.", "", *_table(heads, rows)]
+
+
+_TABLES: dict[str, Callable[[Any], list[str]]] = {
+    "scan": _scan,
+    "routes": _routes,
+    "overhead": _overhead,
+    "bag": _bag,
+    "step": _step,
+    "profile": _profile,
+    "profile_before": _profile,
+    "gpu": _gpu,
+}
