@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -48,7 +49,6 @@ def scan_route_attention(y: Tensor, threshold: float) -> Tensor:
     Source:
         Ji, "MHS-VM", 2024, scan route attention.
     """
-    y = y.float() if y.dtype in (torch.float16, torch.bfloat16) else y
     # the root has no slope at zero, where all routes agree
     deviation = y.var(dim=1).clamp_min(TINY).sqrt()
     above = (y - y.amin(dim=1, keepdim=True)).mean(dim=1)
@@ -112,12 +112,26 @@ class ScanHeads(nn.Module):
         """Scan in every head, then join the heads."""
         grid = x.shape[1:-1]
         parts = token_linears(x.flatten(1, -2), *self.in_proj.weight.chunk(len(self.scans)))
-        joined = [
-            scan_route_attention(scan(part, head_routes(grid, head), "none"), self.threshold)
-            for part, scan, head in zip(parts, self.scans, HEADS, strict=False)
-        ]
-        tokens: Tensor = self.out_proj(self.norm(torch.cat(joined, dim=-1)))
+        with _full_precision(x.device.type):
+            joined = [
+                scan_route_attention(
+                    scan(_at_least_float32(part), head_routes(grid, head), "none"), self.threshold
+                )
+                for part, scan, head in zip(parts, self.scans, HEADS, strict=False)
+            ]
+        tokens: Tensor = self.out_proj(self.norm(torch.cat(joined, dim=-1).to(parts[0].dtype)))
         return tokens.view(*x.shape[:-1], -1)
+
+
+def _full_precision(device: str) -> AbstractContextManager[object]:
+    """No autocast: routes differ by less than a half type resolves, and attention is of that."""
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class MultiHeadScan(nn.Module):

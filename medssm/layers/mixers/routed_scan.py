@@ -108,7 +108,7 @@ class RoutedScan(nn.Module):
         if u.dim() == 4:
             return [torch.einsum("bkle,kre->bklr", u, part) for part in parts]
         batch, length, _ = u.shape
-        projected = token_linears(u, *(part.flatten(0, 1) for part in parts))
+        projected = token_linears(u, *(part.flatten(0, 1).to(u.dtype) for part in parts))
         return [
             each.view(batch, length, len(self.x_proj), -1).transpose(1, 2) for each in projected
         ]  # views
