@@ -26,6 +26,14 @@ from medssm.runs.compose import hydra_word
 _OWN = ("dataset", "home")
 
 
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+# Hydra would make a folder named ~ where it was started
+OmegaConf.register_new_resolver("absolute", _absolute, replace=True)
+
+
 @hydra.main(config_path=str(conf_folder()), config_name="pipeline_segmentation", version_base="1.3")
 def main(config: DictConfig) -> float:
     """Plan, preprocess, train and evaluate; each as far as it is not done."""
@@ -46,8 +54,7 @@ def _study(config: DictConfig) -> float:
         if word.lstrip("+").partition("=")[0] not in _OWN
     ]
     words = [*_name_of_job(), *(word.lstrip("+") for word in words)]
-    home = Path(str(config.home)).expanduser().absolute()
-    study = open_study(str(config.dataset), home, words)
+    study = open_study(str(config.dataset), Path(_absolute(config.home)), words)
     model = train_study(study)
     references = study.workspace.raw_folder if study.workspace.has_raw else None
     return evaluate(EvaluateConfig(predictions=model, references=references)).mean_dice

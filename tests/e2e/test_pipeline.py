@@ -29,14 +29,17 @@ def _run(folder, *words):
 def test_a_sweep_trains_a_model_for_each_of_its_values(tmp_path):
     raw = tmp_path / "Dataset001_Phantom"
     make_phantom_dataset(raw, cases=3, held_back=0, shape=PhantomShape(size=(8, 18, 18)))
-    home = tmp_path / "home"
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
     done = _run(
-        tmp_path, "--multirun", f"dataset={raw}", f"home={home}", "optimizer.lr=0.001,0.002", *TINY,
+        here, "--multirun", f"dataset={raw}", f"home={home}", "optimizer.lr=0.001,0.002", *TINY,
         "planner.workers=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     models = sorted(path.name for path in (home / "results" / raw.name).iterdir())
     assert models == ["sweep_000", "sweep_001"]
+    assert list(here.iterdir()) == []
+    assert len(list((home / "sweeps").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
