@@ -14,7 +14,8 @@ CONV: Operator[ConvInputs] = Operator(
     (
         Backend("cpu", cpu.refuses, cpu.run, cpu.missing),
         Backend("chunked", lambda _: None, reference.run),
-        Backend("reference", lambda _: None, reference.run),
+        Backend("portable", lambda _: None, reference.run, on_wish=True),
+        Backend("reference", lambda _: None, reference.run, on_wish=True),
     ),
 )
 

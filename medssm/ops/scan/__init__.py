@@ -11,13 +11,23 @@ from medssm.ops.backends import AUTO, Backend, Operator, wished
 from medssm.ops.routes import Routes
 from medssm.ops.scan import chunked, cpu, reference
 from medssm.ops.scan.inputs import ScanInputs, check
+from medssm.ops.scan.reference import Result
+
+
+def _portable(call: ScanInputs) -> Result:
+    """Import PyTorch's scan operator, which takes a second, when it is asked for."""
+    from medssm.ops.scan import portable
+
+    return portable.run(call)
+
 
 SCAN: Operator[ScanInputs] = Operator(
     "selective_scan",
     (
         Backend("cpu", cpu.refuses, cpu.run, cpu.missing),
         Backend("chunked", lambda _: None, chunked.run),
-        Backend("reference", lambda _: None, reference.run),
+        Backend("portable", lambda _: None, _portable, on_wish=True),
+        Backend("reference", lambda _: None, reference.run, on_wish=True),
     ),
 )
 

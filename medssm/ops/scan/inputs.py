@@ -45,7 +45,8 @@ class ScanInputs:
         if self.delta_weight is None:
             return self
         weight = self.delta_weight.to(self.computing)
-        delta = torch.einsum("bklr,kdr->bkld", self.delta.to(self.computing), weight)
+        with torch.autocast(self.u.device.type, enabled=False):  # it would compute in a half type
+            delta = torch.einsum("bklr,kdr->bkld", self.delta.to(self.computing), weight)
         return replace(self, delta=delta, delta_weight=None)
 
 
