@@ -31,12 +31,24 @@ class Built:
     """A module ready to run on a case's inputs.
 
     Args:
-        run: From the case's inputs to its output.
+        module: Ours, with the case's weights.
         whole: Whether it is a whole network, which is allowed the wider tolerance.
+        around: Takes the module to a call on the official axis order, if that is another.
     """
 
-    run: Callable[..., Tensor]
+    module: nn.Module
     whole: bool
+    around: Callable[[nn.Module], Callable[..., Tensor]] | None = None
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        """From the case's inputs to its output."""
+        call = self.module if self.around is None else self.around(self.module)
+        return call(*inputs)
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers."""
+        return sum(each.numel() for each in self.module.parameters())
 
     @property
     def tolerance(self) -> tuple[float, float]:
@@ -63,12 +75,17 @@ def rvm_layer(constructor: Mapping[str, Any], weights: Weights) -> Built:
     fitted, report = RVM_LAYER.to_ours(weights, layer.state_dict(), spatial_dims=2)
     report.raise_unless_complete()
     layer.load_state_dict(fitted)
-    return Built(channels_last(layer.eval()), whole=False)
+    return Built(layer.eval(), whole=False, around=channels_last)
 
 
 def channels_last(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """A module of maps (B, *S, C) run on the official axis order (B, C, *S)."""
     return lambda x: module(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def deepest_map(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The last of an encoder's maps, on the official axis order."""
+    return lambda x: module(x.movedim(1, -1))[-1].movedim(-1, 1)
 
 
 def fill(keymap: KeyMap, weights: Weights, module: nn.Module, spatial_dims: int = 2) -> nn.Module:
@@ -109,8 +126,8 @@ def ss2d_v2(constructor: Mapping[str, Any], weights: Weights) -> Built:
     options = forward_type(constructor.get("forward_type", "v05"))
     scan = CrossScan(spatial_dims=2, **{**CROSS_SCAN_ALONE.infer(weights), **options})
     filled = fill(CROSS_SCAN_ALONE, weights, scan)
-    run = channels_last(filled) if constructor.get("channel_first") else filled
-    return Built(run, whole=False)
+    around = channels_last if constructor.get("channel_first") else None
+    return Built(filled, whole=False, around=around)
 
 
 def msvm_unet(_constructor: Mapping[str, Any], weights: Weights) -> Built:
@@ -122,7 +139,7 @@ def msvm_encoder(_constructor: Mapping[str, Any], weights: Weights) -> Built:
     encoder = fill(
         msvm.ENCODER_ALONE, weights, Encoder(**msvm.encoder_arguments(weights), drop_path=0.0)
     )
-    return Built(lambda x: encoder(x.movedim(1, -1))[-1].movedim(-1, 1), whole=True)
+    return Built(encoder, whole=True, around=deepest_map)
 
 
 def msvss(constructor: Mapping[str, Any], weights: Weights) -> Built:
@@ -132,18 +149,18 @@ def msvss(constructor: Mapping[str, Any], weights: Weights) -> Built:
     blocks = multi_scale_blocks(
         spatial_dims=2, rates=[0.0] * constructor.get("depth", 1), **arguments
     )
-    return Built(channels_last(fill(msvm.BLOCKS_ALONE, weights, blocks)), whole=False)
+    return Built(fill(msvm.BLOCKS_ALONE, weights, blocks), whole=False, around=channels_last)
 
 
 def lkpe(constructor: Mapping[str, Any], weights: Weights) -> Built:
     width = constructor["dim"]
     module = LargeKernelExpanding(2, width, width // 2)
-    return Built(channels_last(fill(msvm.EXPANDING_ALONE, weights, module)), whole=False)
+    return Built(fill(msvm.EXPANDING_ALONE, weights, module), whole=False, around=channels_last)
 
 
 def flkpe(constructor: Mapping[str, Any], weights: Weights) -> Built:
     module = Head(2, constructor["dim"], constructor["num_classes"], factor=4)
-    return Built(channels_last(fill(msvm.HEAD_ALONE, weights, module)), whole=False)
+    return Built(fill(msvm.HEAD_ALONE, weights, module), whole=False, around=channels_last)
 
 
 def mhs_vm(constructor: Mapping[str, Any], weights: Weights) -> Built:
@@ -160,7 +177,7 @@ def mhsm(constructor: Mapping[str, Any], weights: Weights) -> Built:
         **HEADS_ALONE.infer(weights),
     )
     filled = fill(HEADS_ALONE, weights, heads)
-    return Built(lambda x: filled(x.movedim(1, -1)), whole=False)
+    return Built(filled, whole=False, around=lambda module: lambda x: module(x.movedim(1, -1)))
 
 
 # the beginning of what a case says it builds

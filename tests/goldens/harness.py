@@ -69,6 +69,9 @@ def run_case(file: Path) -> Verdict:
     off = np.abs(ours - theirs)
     close = bool(np.all(off <= atol + rtol * np.abs(theirs)))
     note = "" if close else _statistics(output, stored)
+    counted = case.get("parameters", built.parameters)
+    if counted != built.parameters:
+        close, note = False, f"{built.parameters} parameters, the official module has {counted}"
     return Verdict(file.stem, float(off.max()), f"{atol:g} + {rtol:g} rel", close, note)
 
 

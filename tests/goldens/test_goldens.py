@@ -22,9 +22,8 @@ def test_ours_equals_the_official_output(file: Path) -> None:
     assert verdict.passed, verdict.row()
 
 
-def test_every_lightm_case_has_a_builder() -> None:
-    stems = {file.stem for file in KNOWN}
-    assert {file.stem for file in find_cases(HERE) if file.stem.startswith("lightm")} <= stems
+def test_every_case_of_the_segmentation_networks_has_a_builder() -> None:
+    assert set(find_cases(HERE / "segmodels")) <= set(KNOWN)
 
 
 def _copy(stem: str, folder: Path, **changes: object) -> Path:
@@ -44,6 +43,12 @@ def test_a_wrong_stored_value_is_a_miss(tmp_path: Path) -> None:
     verdict = run_case(file)
     assert not verdict.passed
     assert verdict.error == pytest.approx(1e-3, rel=0.1)
+
+
+def test_another_number_of_parameters_is_a_miss(tmp_path: Path) -> None:
+    verdict = run_case(_copy("lightm_rvm_layer", tmp_path, parameters=12098))
+    assert not verdict.passed
+    assert verdict.note == "12097 parameters, the official module has 12098"
 
 
 def test_the_command_names_an_unknown_case_and_exits_non_zero(tmp_path: Path) -> None:
