@@ -45,9 +45,18 @@ def scan_folder(source: Path, labels: Sequence[str], channels: Sequence[str]) ->
         name: (tuple(files[key] for key in sorted(files)), label_files.get(name))
         for name, files in names.items()
     }
-    missing = sorted(set(label_files) - set(names))
-    notes = [f"{file}: a stray file, passed over." for file in (*strays, *more)]
-    notes += [f"{label_files[name]}: a label without an image, passed over." for name in missing]
+    notes = [f"{file}: a stray file, passed over; move it away." for file in (*strays, *more)]
+    notes += [
+        f"{label_files[name]}: a label without an image, passed over; add its image, or move it "
+        "away."
+        for name in sorted(set(label_files) - set(names))
+    ]
+    notes += [
+        f"{images[0]}: an image without a label; add the label, take the image away, or train "
+        "with --skip-bad."
+        for images, label in cases.values()
+        if label is None
+    ]
     if not any(label for _, label in cases.values()):
         raise BadDataError(
             f"{source}: no image has a label of the same name, e.g. "

@@ -124,8 +124,13 @@ def test_skip_bad_trains_on_the_rest_and_lists_what_it_left_out(tmp_path, capsys
     home = ("--home", str(tmp_path / "home"))
     assert main(["import", "folder", str(plain), "--name", "Dataset005_Dirty", *home]) == 0
     said = capsys.readouterr().err
-    for stray in (images / ".DS_Store", images / "notes.txt", labels / "lonely.nii.gz"):
-        assert str(stray) in said
+    for file, remedy in (
+        (images / ".DS_Store", "move it away"),
+        (images / "notes.txt", "move it away"),
+        (labels / "lonely.nii.gz", "add its image"),
+        (images / "phantom_006.nii.gz", "--skip-bad"),
+    ):
+        assert len(found(said, remedy, file)) == 1
     assert main(["train", "5", *TINY, *home]) == 3
     capsys.readouterr()
     assert main(["train", "5", "--skip-bad", *TINY, *home, "--json"]) == 0
