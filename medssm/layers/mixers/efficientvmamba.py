@@ -116,8 +116,26 @@ class AtrousMamba(nn.Module):
         # each route stops where its own cells end; the sum takes one output a cell
         cells = tokens.new_full((len(u),), tokens.shape[1] // self.parts, dtype=torch.int32)
         routes = sub_grids(self.step, *whole)
-        y = selective_scan(tokens, **self.scan.arguments(tokens), routes=routes, lengths=cells)
+        arguments = self.scan.arguments(tokens, lambda weights: self.project(padded, weights))
+        y = selective_scan(tokens, **arguments, routes=routes, lengths=cells)
         return y.view_as(padded)[(slice(None), *(slice(0, each) for each in size))]
+
+    def project(self, u: Tensor, weights: Tensor) -> Tensor:
+        """Project each cell with the weights of its own sub-grid: no route reads another's.
+
+        Shape:
+            u: (B, *S, e), weights: (K, r, e), result (B, K, L, r), the same for all K in memory.
+        """
+        rank = u.ndim - 2
+        blocks, offsets = "ijk"[:rank], "xyz"[:rank]
+        grid = "".join(map("".join, zip(blocks, offsets, strict=True)))
+        apart = [part for each in u.shape[1:-1] for part in (each // self.step, self.step)]
+        made = torch.einsum(
+            f"b{grid}e,{offsets[::-1]}re->b{grid}r",
+            u.reshape(len(u), *apart, u.shape[-1]),
+            weights.reshape(*(self.step,) * rank, *weights.shape[1:]),
+        )
+        return made.reshape(len(u), 1, -1, weights.shape[1]).expand(-1, self.parts, -1, -1)
 
     def kernel_cost(self, tokens: int) -> KernelCost:
         """What the fused operator computes: each cell is visited by one route."""

@@ -1,6 +1,6 @@
 """One selective state space a route, all over the same map: the core that cross-scans share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -81,15 +81,23 @@ class RoutedScan(nn.Module):
         """Scan along every route; no token moves."""
         return selective_scan(u, **self.arguments(u), routes=routes, merge=merge, lengths=lengths)
 
-    def arguments(self, u: Tensor) -> dict[str, Any]:
+    def arguments(
+        self, u: Tensor, project: Callable[[Tensor], Tensor] | None = None
+    ) -> dict[str, Any]:
         """Step, decay and weights for `selective_scan`, projected from its input.
 
+        Args:
+            u: The input.
+            project: What else than every route at every token is projected by a set of weights.
+
         Shape:
-            u: (B, L, e) shared by the routes, or (B, K, L, e) with a map for each.
+            u: (B, L, e) shared by the routes, or (B, K, L, e) with a map for each;
+            project: (K, R or N, e) to (B, K, L, R or N).
         """
         rank, state = self.dt_weight.shape[-1], self.A_log.shape[-1]
         parts = self.x_proj.split_with_sizes((rank, state, state), dim=1)
-        delta, B, C = self._projected(u, parts)
+        wide = self._projected(u, parts) if project is None else map(project, parts)
+        delta, B, C = wide
         fused = rank <= FUSED_RANK
         if not fused:
             delta = torch.einsum("bklr,kdr->bkld", delta, self.dt_weight)
