@@ -1,0 +1,86 @@
+"""What the Triton kernels must know of a route table: is it sound, which routes are opposites."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+MOST_KEPT = 64
+MOST_MIRRORED = 62  # routes in the bit mask that tells a kernel which of them run backwards
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a table.
+
+    Args:
+        pairs: Routes that are each other's reverse, each in one pair at most.
+    """
+
+    pairs: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def mirrored(self) -> int:
+        """Bit k is set where route k is the second of a pair."""
+        return sum(1 << second for _, second in self.pairs)
+
+
+_Key = tuple[int, int, tuple[int, ...], int]
+_KNOWN: OrderedDict[_Key, tuple[StorageWeakRef, Inspection]] = OrderedDict()
+
+
+def inspect(table: Tensor | None) -> Inspection:
+    """Check a table once and find its opposite routes; a table seen before costs no wait.
+
+    Looking into a table makes the host wait for the device, which the capture of a CUDA graph
+    forbids: there an unseen table is taken as sound and without opposites.
+
+    Args:
+        table: (k, L) int32, or None for the order of memory.
+
+    Raises:
+        ValueError: A row does not visit each position once.
+    """
+    if table is None or table.numel() == 0:
+        return Inspection()
+    storage = StorageWeakRef(table.untyped_storage())
+    version = 0 if table.is_inference() else table._version
+    key = (int(storage.cdata), table.storage_offset(), tuple(table.shape), version)
+    known = _KNOWN.get(key)
+    if known is not None and not known[0].expired():
+        _KNOWN.move_to_end(key)
+        return known[1]
+    if table.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        return Inspection()
+    found = Inspection(_pairs(_sound(table)))
+    _KNOWN[key] = (storage, found)
+    if len(_KNOWN) > MOST_KEPT:
+        _KNOWN.popitem(last=False)
+    return found
+
+
+def _sound(table: Tensor) -> Tensor:
+    wanted = torch.arange(table.shape[1], device=table.device, dtype=table.dtype)
+    if not bool((table.sort(dim=1).values == wanted).all()):
+        raise ValueError(
+            "routes: every row of the table must visit each position 0..L-1 exactly once."
+        )
+    return table
+
+
+def _pairs(table: Tensor) -> tuple[tuple[int, int], ...]:
+    routes = table.shape[0]
+    if routes < 2 or routes > MOST_MIRRORED:
+        return ()
+    same = [(table[i].flip(0) == table[i + 1 :]).all(dim=1) for i in range(routes - 1)]
+    hits = [row.tolist() for row in same]
+    free = set(range(routes))
+    pairs = []
+    for i, row in enumerate(hits):
+        for second in (i + 1 + j for j, hit in enumerate(row) if hit):
+            if i in free and second in free:
+                free -= {i, second}
+                pairs.append((i, second))
+    return tuple(pairs)
