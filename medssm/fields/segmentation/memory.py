@@ -26,7 +26,8 @@ def memory_models(
     Args:
         network: Its name and arguments; sizes of data are filled in.
         manifest: Says channels and classes.
-        limits: Has memory_gb, max_voxels_2d and max_voxels_3d.
+        limits: Has memory_gb, max_voxels_2d and max_voxels_3d. The memory of the machine that
+            plans does not count: a plan for a GPU may be made where there is none.
 
     Returns:
         The model of each number of spatial axes.
@@ -53,13 +54,18 @@ def memory_models(
     return models
 
 
+def measuring_device() -> str:
+    """Where steps are measured: the GPU if one is here, else "cpu", whatever budget is planned."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def bytes_per_voxel(network: nn.Module, spatial_dims: int, channels: int) -> float:
     """Bytes that a training step takes, by voxel of the patch.
 
     Two sizes, so that what does not grow with the patch drops out. On a GPU the peak of a real
     step, since other kernels run there; else what the forward pass keeps for the backward pass.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(measuring_device())
     measure = peak_bytes if device.type == "cuda" else kept_bytes
     network = network.to(device)
     kept = []

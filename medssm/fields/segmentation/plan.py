@@ -64,7 +64,7 @@ def plan(
     if standing is not None:
         return standing
     # these load torch and nnunetv2: only when there is something to measure
-    from medssm.fields.segmentation.memory import memory_models
+    from medssm.fields.segmentation.memory import measuring_device, memory_models
     from medssm.fields.segmentation.nnunet.fingerprint import extract_fingerprint
     from medssm.fields.segmentation.nnunet.planner import plan_dataset
 
@@ -78,6 +78,7 @@ def plan(
         "inputs": inputs,
         "network": dict(network),
         "memory": {str(dims): vars(model) for dims, model in models.items()},
+        "measured_on": measuring_device(),
         "skipped": sorted(skipped),
         "fingerprint": digest(fingerprint),
     }

@@ -20,14 +20,14 @@ from medssm.fields.segmentation.model_folder import (
 )
 from medssm.fields.segmentation.nnunet.augmentation import augmentation_rules, training_transforms
 from medssm.fields.segmentation.patches import Cut, PatchSamples, Store, centre_patch
-from medssm.fields.segmentation.plan_file import Plan
+from medssm.fields.segmentation.plan_file import OURS, Plan
 from medssm.fields.segmentation.task import SegmentationTask
 from medssm.losses import LOSSES
 from medssm.networks import NETWORKS
 from medssm.runs.manifest_of_run import write_manifest
 from medssm.runs.workspace import Workspace
 from medssm.training.config import TrainerConfig
-from medssm.training.devices import settle
+from medssm.training.devices import chosen_accelerator, settle
 from medssm.training.engine import Run, fit, refuse_other_settings
 from medssm.training.optimizers import OptimizerConfig
 from medssm.training.order import words_of
@@ -146,6 +146,7 @@ def train(config: TrainConfig, plan: Plan, workspace: Workspace, asked: Sequence
         config.network["name"], parameters / 1e6, "x".join(map(str, plan.patch_size)),
         plan.batch_size,
     )  # fmt: skip
+    _tell_of_measure(config, plan)
     reserve = 0.0
     if config.validate and split["val"] and config.trainer.max_time_s is not None:
         reserve = validation_seconds(network, plan, store, split["val"], config)
@@ -159,6 +160,15 @@ def train(config: TrainConfig, plan: Plan, workspace: Workspace, asked: Sequence
         validate_fold(network, plan, workspace, split["val"], folder, config.augmentation.mirror)
     write_json(folder / "status.json", read_json(folder / "status.json") | {"state": "complete"})
     return workspace.model_folder(name)
+
+
+def _tell_of_measure(config: TrainConfig, plan: Plan) -> None:
+    measured = plan.plans.get(OURS, {}).get("measured_on")
+    if measured == "cpu" and chosen_accelerator(config.trainer) == "gpu":
+        say(
+            "The plan was made without a GPU, its batch is an estimate; `medssm plan DATASET "
+            "--force` measures a step on this one."
+        )
 
 
 # held-back cases that the quick validation looks at; the final one takes all

@@ -10,6 +10,7 @@ from medssm.core.errors import BadDataError
 from medssm.core.files import read_json
 from medssm.data.manifest import read_manifest
 from medssm.data.splits import make_splits
+from medssm.fields.segmentation import memory, train
 from medssm.fields.segmentation.plan import PlanConfig, plan
 from tests.fields.segmentation.conftest import NETWORK
 
@@ -59,3 +60,23 @@ def test_a_cut_image_is_refused_by_name_and_left_out_on_request(own_plan) -> Non
     assert made.plans["medssm"]["skipped"] == ["c1"]
     splits = read_json(own_plan.workspace.preprocessed / "splits_final.json")
     assert all("c1" not in [*split["train"], *split["val"]] for split in splits)
+
+
+def test_a_budget_is_planned_for_whatever_memory_the_planning_machine_has(planned) -> None:
+    config = replace(CONFIG, memory_gb=20.4)
+    models = memory.memory_models(NETWORK, planned.manifest, config)
+    assert {model.target_bytes for model in models.values()} == {20.4 * 2**30}
+
+
+def test_a_training_on_a_gpu_says_that_its_plan_was_measured_without_one(
+    planned, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr("medssm.core.log.LOGGER.propagate", True)
+    caplog.set_level("INFO")
+    config = train.TrainConfig(NETWORK)
+    assert planned.plan.plans["medssm"]["measured_on"] == memory.measuring_device()
+    plans = {**planned.plan.plans, "medssm": {"measured_on": "cpu"}}
+    for device, told in (("cpu", False), ("gpu", True)):
+        monkeypatch.setattr(train, "chosen_accelerator", lambda _, device=device: device)
+        train._tell_of_measure(config, replace(planned.plan, plans=plans))
+        assert ("made without a GPU" in caplog.text) == told
