@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from medssm.ops.backends import Backend, Operator
-from medssm.ops.conv import cpu, reference
+from medssm.ops.conv import causal_conv1d_cuda, cpu, reference
 from medssm.ops.conv.inputs import ConvInputs, check
 from medssm.ops.routes import Routes
 
@@ -14,6 +14,13 @@ CONV: Operator[ConvInputs] = Operator(
     (
         Backend("cpu", cpu.refuses, cpu.run, cpu.missing),
         Backend("chunked", lambda _: None, reference.run),
+        Backend(
+            "causal_conv1d",
+            causal_conv1d_cuda.refuses,
+            causal_conv1d_cuda.run,
+            causal_conv1d_cuda.missing,
+            on_wish=True,
+        ),
         Backend("portable", lambda _: None, reference.run, on_wish=True),
         Backend("reference", lambda _: None, reference.run, on_wish=True),
     ),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medssm.ops.backends import AUTO, Backend, Operator, wished
 from medssm.ops.routes import Routes
-from medssm.ops.scan import chunked, cpu, reference
+from medssm.ops.scan import chunked, cpu, mamba_ssm, reference, triton_backend
 from medssm.ops.scan.inputs import ScanInputs, check
 from medssm.ops.scan.reference import Result
 
@@ -24,8 +24,10 @@ def _portable(call: ScanInputs) -> Result:
 SCAN: Operator[ScanInputs] = Operator(
     "selective_scan",
     (
+        Backend("triton", triton_backend.refuses, triton_backend.run, triton_backend.missing),
         Backend("cpu", cpu.refuses, cpu.run, cpu.missing),
         Backend("chunked", lambda _: None, chunked.run),
+        Backend("mamba_ssm", mamba_ssm.refuses, mamba_ssm.run, mamba_ssm.missing, on_wish=True),
         Backend("portable", lambda _: None, _portable, on_wish=True),
         Backend("reference", lambda _: None, reference.run, on_wish=True),
     ),
