@@ -220,6 +220,7 @@ class MSVMUNet(nn.Module):
         decoder_drop_path: Most frequent dropped path of the decoder; falls to 0.
         mixer: What mixes tokens (`MIXERS`); ``{"name": "convolution"}`` is the twin without
             state space.
+        decoder_mixer: Another one for the decoder; the same where not given.
         grey_as_rgb: Repeat an image of one channel to three, as published, so that weights of
             colour images fit.
         deep_supervision: While training, return logits of every decoder step.
@@ -248,6 +249,7 @@ class MSVMUNet(nn.Module):
         drop_path: float = 0.2,
         decoder_drop_path: float = 0.2,
         mixer: Mapping[str, Any] = LEAN_CROSS_SCAN,
+        decoder_mixer: Mapping[str, Any] | None = None,
         grey_as_rgb: bool = True,
         deep_supervision: bool = False,
         pad: bool = False,
@@ -266,7 +268,9 @@ class MSVMUNet(nn.Module):
             DecoderStep(
                 spatial_dims,
                 channels,
-                multi_scale_blocks(channels, spatial_dims, rates, mixer, ratio, kernels),
+                multi_scale_blocks(
+                    channels, spatial_dims, rates, decoder_mixer or mixer, ratio, kernels
+                ),
             )
             for channels, rates in zip(widths, by_stage(falling, decoder_depths), strict=True)
         )

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from medssm.core.errors import BadDataError
+from medssm.core.errors import UsageError
 from medssm.core.registry import Table
 from medssm.networks import NETWORKS
-from medssm.networks.keymaps.rules import KeyMap, LoadReport, unwrap
+from medssm.networks.keymaps.checkpoint_files import read_checkpoint_file, unwrap
+from medssm.networks.keymaps.pretrained import PretrainedEncoder
+from medssm.networks.keymaps.rules import KeyMap, LoadReport
 
 KEYMAPS = Table(
     "key map",
@@ -23,22 +23,42 @@ KEYMAPS = Table(
     },
     "medssm.keymaps",
 )
+PRETRAINED = Table(
+    "pretrained encoder",
+    {
+        "msvm_unet": "medssm.networks.keymaps.msvm_unet:PRETRAINED",
+        "vm_unet": "medssm.networks.keymaps.pretrained:VM_UNET",
+    },
+    "medssm.pretrained",
+)
 
-__all__ = ["KEYMAPS", "KeyMap", "LoadReport", "load_official", "to_official"]
+__all__ = [
+    "KEYMAPS",
+    "PRETRAINED",
+    "KeyMap",
+    "LoadReport",
+    "fill_network",
+    "keymap_of",
+    "load_official",
+    "read_checkpoint_file",
+    "to_official",
+    "translate",
+]
+
+HEADS = ("head.", "deep_heads.")
+"""Beginnings of our names that depend on the number of classes."""
+Weights = Mapping[str, Any] | Path | str
 
 
 def load_official(
-    name: str,
-    weights: Mapping[str, Any] | Path | str,
-    *,
-    allow_partial: bool = False,
-    **hints: Any,
+    name: str, weights: Weights, *, allow_partial: bool = False, **hints: Any
 ) -> tuple[nn.Module, LoadReport]:
     """Build the network that official weights belong to, and fill it.
 
     Args:
         name: A name that is both a network and a key map.
-        weights: A state dict, a checkpoint that holds one, or its file.
+        weights: A state dict, a checkpoint that holds one, or its file. For VM-UNet and MSVM-UNet
+            also a VMamba classifier, which fills the encoder; the report names what starts fresh.
         allow_partial: Accept missing and left-over keys; the report names them.
         **hints: Arguments of the network that overrule what the shapes say, or say what leaves no
             trace in them, e.g. ``mixer={"threshold": 0.4}`` for MHS-VM.
@@ -51,14 +71,116 @@ def load_official(
         UsageError: There is no such key map, or a hint does not fit.
     """
     keymap: KeyMap = KEYMAPS.load(name)
-    state = unwrap(_read(weights) if isinstance(weights, str | Path) else weights)
-    arguments = _merged(keymap.infer(state), hints)
+    state = _state(weights)
+    encoder = _encoder(name, state)
+    infer = keymap.infer if encoder is None else encoder.encoder.infer
+    arguments = _merged(infer(state), hints)
     network: nn.Module = NETWORKS.build(**{"name": name, **arguments})
-    fitted, report = keymap.to_ours(state, network.state_dict(), _rank(network))
+    report = fill_network(name, network, state, allow_partial=allow_partial)
+    return network.eval(), report
+
+
+def fill_network(
+    name: str, network: nn.Module, weights: Weights, *, allow_partial: bool = False
+) -> LoadReport:
+    """Fill a network that is there already, from official weights or a pretrained encoder.
+
+    Args:
+        name: What the network is called.
+        network: Gets the weights.
+        weights: As for `load_official`.
+        allow_partial: As for `load_official`.
+
+    Raises:
+        BadDataError: The file is no checkpoint, or a key does not fit; the network is unchanged.
+        UsageError: There is no such key map.
+    """
+    fitted, report = translate(name, network, weights)
     if not allow_partial:
         report.raise_unless_complete()
     network.load_state_dict(fitted, strict=False)
-    return network.eval(), report
+    return report
+
+
+def translate(
+    name: str, network: nn.Module, weights: Weights, *, new_head: bool = False
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Official weights under our names, for a network that keeps its own until they are loaded.
+
+    Args:
+        name: What the network is called.
+        network: Says which names and shapes it has; it is left as it was.
+        weights: As for `load_official`.
+        new_head: Let a head of another number of classes start fresh, and heads of ours that the
+            authors do not have.
+
+    Raises:
+        BadDataError: The file is no checkpoint, or a classifier that does not go with the network.
+        UsageError: There is no such key map.
+    """
+    keymap: KeyMap = KEYMAPS.load(name)
+    state = _state(weights)
+    encoder = _encoder(name, state)
+    if encoder is None:
+        fitted, report = keymap.to_ours(state, network.state_dict(), _rank(network))
+        if new_head:
+            _renew_heads(keymap, report)
+        return fitted, report
+    encoder.encoder.infer(state)  # says so where it is a classifier of the wrong time
+    return encoder.to_ours(state, network, _rank(network))
+
+
+def _renew_heads(keymap: KeyMap, report: LoadReport) -> None:
+    """Take what is missing of the heads as starting fresh."""
+    for name in [name for name in report.missing if name.startswith(HEADS)]:
+        report.missing.remove(name)
+        report.fresh[name] = "a new head"
+    for key in list(report.misshapen):
+        if keymap.name_of(key) in report.fresh:
+            report.ignored[key] = f"the head is new: {report.misshapen.pop(key)}"
+
+
+def to_official(name: str, network: nn.Module) -> dict[str, Tensor]:
+    """Our weights under the official names and in the official shapes.
+
+    Raises:
+        BadDataError: A weight of ours has no official name.
+    """
+    keymap: KeyMap = KEYMAPS.load(name)
+    return keymap.to_official(network.state_dict(), _rank(network))
+
+
+def keymap_of(network: nn.Module, weights: Weights) -> str:
+    """The key map whose layout is nearest to some weights and to a network.
+
+    Raises:
+        UsageError: No key map knows one of the keys.
+    """
+    state, ours = _state(weights), network.state_dict()
+
+    def fitting(name: str) -> int:
+        encoder = _encoder(name, state)
+        keymap: KeyMap = KEYMAPS.load(name) if encoder is None else encoder.encoder
+        return sum(keymap.name_of(key) in ours for key in state)
+
+    best = max(KEYMAPS, key=fitting)
+    if not fitting(best):
+        raise UsageError(
+            f"no key map knows weights such as {next(iter(state))}; known: {', '.join(KEYMAPS)}"
+        )
+    return best
+
+
+def _state(weights: Weights) -> dict[str, Tensor]:
+    return unwrap(read_checkpoint_file(weights) if isinstance(weights, str | Path) else weights)
+
+
+def _encoder(name: str, state: Mapping[str, Tensor]) -> PretrainedEncoder | None:
+    """The rules for a classifier's weights, if that is what these are."""
+    if name not in PRETRAINED:
+        return None
+    encoder: PretrainedEncoder = PRETRAINED.load(name)
+    return encoder if encoder.recognises(state) else None
 
 
 def _merged(inferred: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,37 +194,7 @@ def _merged(inferred: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def to_official(name: str, network: nn.Module) -> dict[str, Tensor]:
-    """Our weights under the official names and in the official shapes.
-
-    Raises:
-        BadDataError: A weight of ours has no official name.
-    """
-    keymap: KeyMap = KEYMAPS.load(name)
-    return keymap.to_official(network.state_dict(), _rank(network))
-
-
 def _rank(network: nn.Module) -> int:
     """Number of spatial axes of a network."""
     divisors: tuple[int, ...] = network.divisors  # type: ignore[assignment]
     return len(divisors)
-
-
-def _read(file: Path | str) -> Mapping[str, Any]:
-    """A checkpoint file as plain data."""
-    path = Path(file)
-    if not path.is_file():
-        raise BadDataError(f"{path}: there is no such file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise BadDataError(
-            f"{path} could not be read as a checkpoint of plain tensors "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). A file that holds Python "
-            f"objects is refused; save its state dict alone with torch.save."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise BadDataError(f"{path} holds a {type(content).__name__}, expected a state dict")
-    return content

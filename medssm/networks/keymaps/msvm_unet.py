@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from medssm.core.errors import BadDataError
+from medssm.layers.mixers.multi_scale_scan import LEAN
+from medssm.networks.keymaps.pretrained import CLASSIFIER, PretrainedEncoder, is_vmamba
 from medssm.networks.keymaps.rules import KeyMap, Rule
 from medssm.networks.keymaps.vmamba import (
     CROSS_SCAN,
@@ -33,6 +35,16 @@ ENCODER = (
     Rule("downsamples.{i}.1.{tail}", "downs.{i}.conv.conv.{tail}"),
     Rule("downsamples.{i}.3.{tail}", "downs.{i}.norm.{tail}"),
 )
+CLASSIFIER_ENCODER = (
+    Rule("patch_embed.0.{tail}", "encoder.stem.conv1.conv.{tail}"),
+    Rule("patch_embed.2.{tail}", "encoder.stem.norm1.{tail}"),
+    Rule("patch_embed.5.{tail}", "encoder.stem.conv2.conv.{tail}"),
+    Rule("patch_embed.7.{tail}", "encoder.stem.norm2.{tail}"),
+    *beneath(BLOCKS, "layers.{i}.", "encoder.stages.{i}."),
+    Rule("layers.{i}.downsample.1.{tail}", "encoder.downs.{i}.conv.conv.{tail}"),
+    Rule("layers.{i}.downsample.3.{tail}", "encoder.downs.{i}.norm.{tail}"),
+)
+"""The same encoder as VMamba's own classifier names it."""
 EXPANDING = (
     Rule("expand.0.weight", "expand.weight", ones=0),
     Rule("expand.0.bias", "expand.bias"),
@@ -98,6 +110,7 @@ def infer(state: Mapping[str, Tensor]) -> dict[str, Any]:
     head = "decoder.out_layers.0.out.weight"
     if head not in state:
         raise BadDataError(f"these are no whole MSVM-UNet weights: {head} is missing")
+    decoder_mixer = cross_scan_arguments(state, "decoder.layers.0.vss_layer.blocks.0.op.")
     return {
         **arguments,
         "out_channels": state[head].shape[0],
@@ -105,6 +118,7 @@ def infer(state: Mapping[str, Tensor]) -> dict[str, Any]:
             state, r"decoder\.layers\.(\d+)\.vss_layer\.blocks\.(\d+)\.norm\.weight"
         ),
         "kernels": kernels(state, "decoder.layers.0.vss_layer.blocks.0."),
+        "decoder_mixer": {"name": "cross_scan", **decoder_mixer},
         "grey_as_rgb": arguments["in_channels"] != 1,
     }
 
@@ -120,7 +134,29 @@ def infer_blocks(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
+def infer_around(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The arguments of an `MSVMUNet` around a VMamba classifier.
+
+    Raises:
+        BadDataError: It is a VMamba of the first form.
+    """
+    if not any(".mlp." in key for key in state):
+        raise BadDataError(
+            "these are weights of VMamba's first form, whose blocks have no MLP: they fit vm_unet. "
+            "msvm_unet starts from a later one, e.g. vssm1_tiny_0230s (s1l8)"
+        )
+    renamed = {key.replace("patch_embed.0.", "layer0.0."): each for key, each in state.items()}
+    renamed = {key.replace("patch_embed.5.", "layer1.0."): each for key, each in renamed.items()}
+    arguments = encoder_arguments(renamed)
+    return {**arguments, "decoder_mixer": {"name": "cross_scan", **LEAN}}
+
+
 KEYMAP = KeyMap(layouts=(NETWORK,), infer=infer)
+PRETRAINED = PretrainedEncoder(
+    recognises=is_vmamba,
+    encoder=KeyMap(layouts=(CLASSIFIER_ENCODER,), infer=infer_around, beside=CLASSIFIER),
+    fresh=("decoder.", "head.", "deep_heads."),
+)
 ENCODER_ALONE = KeyMap(layouts=(ENCODER,), infer=encoder_arguments)
 BLOCKS_ALONE = KeyMap(layouts=(BLOCKS,), infer=infer_blocks)
 EXPANDING_ALONE = KeyMap(layouts=(EXPANDING,), infer=lambda _: {})

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from medssm.core.errors import BadDataError
 
-WRAPPERS = ("network_weights", "state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.", "_model.", "network.", "model.")
 COUNTER_LEFTOVERS = ("total_ops", "total_params")
 
 
@@ -92,6 +90,8 @@ class LoadReport:
         missing: Our keys that nothing filled.
         left_over: Official keys that no rule knows, or that our network does not have.
         misshapen: Official key to both shapes in words.
+        copied: Official key to a second key of ours that it filled too.
+        fresh: Our key to the reason why nothing fills it and that is right.
     """
 
     fitted: dict[str, str] = field(default_factory=dict)
@@ -99,20 +99,28 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
     misshapen: dict[str, str] = field(default_factory=dict)
+    copied: dict[str, str] = field(default_factory=dict)
+    fresh: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         """The report in a few lines, the first names of each list written out."""
-        parts = [f"{len(self.fitted)} keys fitted"]
-        for title, keys in (
-            ("ignored", list(self.ignored)),
+        good = (
+            ("copied a second time", list(self.copied)),
+            ("ignored", _with_reasons(self.ignored)),
+            ("starting fresh", _with_reasons(self.fresh)),
+        )
+        told = [_listed(each) for each in good if each[1]]
+        return "; ".join([f"{len(self.fitted)} keys fitted", *told, *self.problems()])
+
+    def problems(self) -> list[str]:
+        """What keeps the weights from being the network's, in words."""
+        misshapen = [f"{key} ({why})" for key, why in self.misshapen.items()]
+        bad = (
             ("missing", self.missing),
             ("left over", self.left_over),
-            ("of another shape", [f"{k} ({why})" for k, why in self.misshapen.items()]),
-        ):
-            if keys:
-                shown = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
-                parts.append(f"{len(keys)} {title}: {shown}")
-        return "; ".join(parts)
+            ("of another shape", misshapen),
+        )
+        return [_listed(each) for each in bad if each[1]]
 
     def raise_unless_complete(self) -> None:
         """Refuse a partial load.
@@ -120,30 +128,25 @@ class LoadReport:
         Raises:
             BadDataError: A key is missing, left over or of another shape.
         """
-        if self.missing or self.left_over or self.misshapen:
-            raise BadDataError(f"the weights do not fit the network: {self.describe()}")
+        if self.problems():
+            raise BadDataError(
+                f"the weights do not fit the network: {len(self.fitted)} keys fitted; "
+                f"{'; '.join(self.problems())}"
+            )
 
 
-def unwrap(state: Mapping[str, object]) -> dict[str, Tensor]:
-    """Find the tensors in a checkpoint: take off wrappers and prefixes.
+def _listed(entry: tuple[str, list[str]]) -> str:
+    title, keys = entry
+    return f"{len(keys)} {title}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
 
-    Raises:
-        BadDataError: There is no mapping of names to tensors inside.
-    """
-    for wrapper in WRAPPERS:
-        inner = state.get(wrapper)
-        if isinstance(inner, Mapping):
-            return unwrap(inner)
-    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise BadDataError(
-            f"no weights found: expected tensors, or one of {', '.join(WRAPPERS)}; "
-            f"found the keys {', '.join(map(str, list(state)[:5])) or '(none)'}"
-        )
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in tensors):
-            return unwrap({key.removeprefix(prefix): value for key, value in tensors.items()})
-    return tensors
+
+def _with_reasons(reasons: Mapping[str, str]) -> list[str]:
+    """The first key of every reason with the reason, then the other keys."""
+    seen: dict[str, str] = {}
+    for key, why in reasons.items():
+        seen.setdefault(why, key)
+    first = [f"{key} ({why})" for why, key in seen.items()]
+    return first + [key for key in reasons if key not in seen.values()]
 
 
 @dataclass(frozen=True)
@@ -154,11 +157,18 @@ class KeyMap:
         layouts: One ordered list of rules for each layout of keys found in the wild.
         infer: From an official state dict to the arguments of our network.
         aliases: Second official name of a shared tensor to the name that counts.
+        beside: Beginnings of official keys that are no weights of this network, and why.
     """
 
     layouts: tuple[tuple[Rule, ...], ...]
     infer: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     aliases: tuple[Rule, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+    def name_of(self, key: str) -> str | None:
+        """Our name for an official key, whether or not a network has it."""
+        found = [_first(rules, key, Rule.forward) for rules in self.layouts]
+        return next((each[0] for each in found if each is not None), None)
 
     def to_ours(
         self, official: Mapping[str, Tensor], ours: Mapping[str, Tensor], spatial_dims: int
@@ -170,10 +180,15 @@ class KeyMap:
             ours: State dict of our network, for names and shapes.
             spatial_dims: Rank of our network.
         """
-        official, second_names = self._without_aliases(official)
+        official, left_out = self._without_aliases(official)
+        for key in list(official):
+            why = next((why for start, why in self.beside.items() if key.startswith(start)), None)
+            if why is not None:
+                left_out[key] = why
+                del official[key]
         tries = [_translate_all(official, ours, rules, spatial_dims) for rules in self.layouts]
         fitted, report = min(tries, key=lambda each: len(each[1].left_over))
-        report.ignored |= second_names
+        report.ignored |= left_out
         return fitted, report
 
     def _without_aliases(
