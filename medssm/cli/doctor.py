@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -25,6 +24,7 @@ def run_doctor(arguments: argparse.Namespace) -> Answer:
     where = environment()
     packages = optional_packages()
     backends = _show_backends()
+    calls = _calls()
     checks = self_test(arguments.home)
     disk = _free_space(arguments.home)
     facts: dict[str, Any] = {
@@ -36,7 +36,9 @@ def run_doctor(arguments: argparse.Namespace) -> Answer:
         "compiler": shutil.which("c++") or shutil.which("g++") or shutil.which("cl"),
         "home": str(arguments.home),
         "free_gib": disk,
+        "instruction_set": instruction_set(),
         "backends": backends.facts["backends"],
+        "calls": calls,
         "optional": packages,
         "self_test": checks,
     }
@@ -44,11 +46,12 @@ def run_doctor(arguments: argparse.Namespace) -> Answer:
         ["system", where["system"]],
         ["device", f"{choice.device}: {choice.reason}"],
         ["threads", f"{choice.threads} of {os.cpu_count()} cores"],
+        ["instruction set", facts["instruction_set"]],
         ["compiler", facts["compiler"] or "none (not needed; kernels fall back to PyTorch)"],
         ["home", f"{arguments.home}, {disk} GiB free"],
         *([name, number] for name, number in where["versions"].items()),
     ]
-    lines = [*table(rows, ("what", "found")), "", *backends.lines, ""]
+    lines = [*table(rows, ("what", "found")), "", *_call_lines(calls), ""]
     lines += table(
         [[p["package"], p["found"], p["remedy"]] for p in packages], ("optional", "", "")
     )
@@ -78,7 +81,7 @@ def optional_packages() -> list[dict[str, str]]:
 def self_test(home: Path) -> list[dict[str, str]]:
     """Run the checks, each with its problem in words or an empty text."""
     checks: dict[str, Callable[[], str]] = {
-        "the scan agrees with its reference": _scan_problem,
+        "the operators agree with their reference": _operators_problem,
         "the home folder can be written": lambda: _writing_problem(home),
     }
     results = []
@@ -92,28 +95,54 @@ def self_test(home: Path) -> list[dict[str, str]]:
     return results
 
 
-def _scan_problem() -> str:
-    """Compare the scan that this machine takes with the slow reference, for two seconds at most."""
+def instruction_set() -> str:
+    """What the native library of this process uses, and what PyTorch does."""
     import torch
 
-    from medssm.ops.backends import prefer
-    from medssm.ops.scan import selective_scan
+    from medssm.ops.native.build import variant
+    from medssm.ops.native.variants import NoCompilerError
 
-    generator = torch.Generator().manual_seed(0)
-    start, largest, length = time.monotonic(), 0.0, 16
-    while time.monotonic() - start < _SELF_TEST_SECONDS / 4 and length <= 256:
-        shapes = {"u": (1, length, 8), "delta": (1, 1, length, 8), "A": (1, 8, 4)}
-        shapes |= {"B": (1, 1, length, 4), "C": (1, 1, length, 4)}
-        inputs = {
-            name: torch.randn(shape, generator=generator) * 0.5 for name, shape in shapes.items()
-        }
-        inputs["A"] = -inputs["A"].abs()
-        ours = selective_scan(*inputs.values())
-        with prefer("reference"):
-            reference = selective_scan(*inputs.values())
-        largest = max(largest, float((ours - reference).abs().max()))
-        length *= 2
-    return "" if largest < 1e-3 else f"they differ by {largest:.2g}; expected below 0.001"
+    try:
+        native = variant().name
+    except NoCompilerError as error:
+        native = f"none ({error})"
+    return f"{native}; PyTorch uses {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _calls() -> list[dict[str, Any]]:
+    from medssm.ops.diagnosis import choices
+
+    return [{**choice._asdict(), "refusals": dict(choice.refusals)} for choice in choices()]
+
+
+def _call_lines(calls: list[dict[str, Any]]) -> list[str]:
+    """Which backend takes each call; then each refusal with the calls that it meets."""
+    calls = sorted(calls, key=lambda call: str(call["operator"]))
+    taken = [[c["operator"], c["call"], c["backend"] or "none"] for c in calls]
+    met: dict[tuple[str, str, str], list[str]] = {}
+    for each in calls:
+        for backend, why in each["refusals"].items():
+            met.setdefault((each["operator"], backend, why), []).append(each["call"])
+    every = {operator: sum(c["operator"] == operator for c in calls) for operator, *_ in taken}
+    refused = [
+        [
+            operator,
+            backend,
+            "every call" if len(names) == every[operator] else ", ".join(names),
+            why,
+        ]
+        for (operator, backend, why), names in met.items()
+    ]
+    lines = table(taken, ("operator", "call", "runs on"))
+    return [*lines, "", *table(refused, ("operator", "refuses", "what", "because"))]
+
+
+def _operators_problem() -> str:
+    """Compare the backends that this machine takes with the equations, for two seconds."""
+    from medssm.ops.diagnosis import self_test as compare
+
+    wrong = [v for v in compare(_SELF_TEST_SECONDS) if v.problem]
+    return "; ".join(f"{v.operator} ({v.call}) on {v.backend}: {v.problem}" for v in wrong)
 
 
 def _writing_problem(home: Path) -> str:
