@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from medssm.core.errors import UsageError
+from medssm.core.errors import BadDataError, UsageError
 from medssm.core.registry import Table
 from medssm.networks import NETWORKS
 from medssm.networks.keymaps.checkpoint_files import read_checkpoint_file, unwrap
@@ -74,7 +74,10 @@ def load_official(
     state = _state(weights)
     encoder = _encoder(name, state)
     infer = keymap.infer if encoder is None else encoder.encoder.infer
-    arguments = _merged(infer(state), hints)
+    try:
+        arguments = _merged(infer(state), hints)
+    except KeyError as error:
+        raise BadDataError(f"these are no whole {name} weights: {error} is missing") from None
     network: nn.Module = NETWORKS.build(**{"name": name, **arguments})
     report = fill_network(name, network, state, allow_partial=allow_partial)
     return network.eval(), report
