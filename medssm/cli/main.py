@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except BaseException as error:
         code, message = _explain(error, verb, verbose)
-        give_error(verb, message, code, as_json)
+        # stdout holds one JSON object, the first process's
+        give_error(verb, message, code, as_json and not _rank())
         return code
 
 

@@ -117,3 +117,12 @@ def test_a_full_disk_ends_with_four_and_the_remedy(monkeypatch, capsys):
     monkeypatch.setattr("medssm.cli.show.run_show", full)
     assert main(["show"]) == 4
     assert "Make room" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variable", ["LOCAL_RANK", "RANK", "SLURM_PROCID"])
+def test_another_process_than_the_first_keeps_off_stdout(variable, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(variable, "1")
+    assert main(["train", "/nowhere", "--home", str(tmp_path), "--json"]) == 2
+    spoken = capsys.readouterr()
+    assert spoken.out == ""
+    assert "/nowhere" in spoken.err

@@ -1,5 +1,6 @@
 """A training on two devices through the command: one story, one answer."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -32,3 +33,5 @@ def test_two_devices_give_one_answer_and_one_validation(tmp_path):
     assert done.stderr.count("Training on CPU") == 1
     (status,) = tmp_path.rglob("status.json")
     assert json.loads(status.read_text())["state"] == "complete"
+    curves = base64.b64encode(status.with_name("curves.png").read_bytes()).decode()
+    assert curves in (status.parent / "validation" / "report.html").read_text()
