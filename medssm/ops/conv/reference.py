@@ -1,9 +1,11 @@
 """The routed causal convolution in plain PyTorch: any device, by shifted products."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from medssm.ops.conv.inputs import ConvInputs
+from medssm.ops.routes.route import require_permutations
 
 
 def run(call: ConvInputs) -> Tensor:
@@ -17,6 +19,8 @@ def run(call: ConvInputs) -> Tensor:
     length = x.shape[2]
     table = call.table
     if table is not None:
+        if not torch.compiler.is_compiling():  # a check of numbers would break the graph
+            require_permutations(table)
         index = table.long()[None, :, :, None].expand(x.shape[0], -1, -1, d)
         x = x.gather(2, index)
     x = F.pad(x, (0, 0, taps - 1, 0))

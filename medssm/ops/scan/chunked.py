@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from medssm.ops.routes.route import require_permutations
 from medssm.ops.scan.inputs import ScanInputs
 from medssm.ops.scan.reference import Result, gated
 from medssm.ops.scan.walk import Walk, chunk_steps
@@ -60,6 +61,8 @@ def scan(
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scan forward: (outputs in the order of memory, states at chunk starts, last state)."""
+    if table is not None:
+        require_permutations(table)
     walk = Walk(u, delta, A, B, C, D, bias, W, h0, table, lengths, softplus, merge, window)
     y, starts, h = _results(u, A, merge, window, save)
     h = h.zero_() if h0 is None else h.copy_(h0)

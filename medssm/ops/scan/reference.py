@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medssm.ops.routes.route import require_permutations
 from medssm.ops.scan.inputs import ScanInputs
 
 Result = tuple[Tensor, Tensor]
@@ -26,6 +27,8 @@ def run(call: ScanInputs) -> Result:
     Shape:
         (b, L, d) where the routes are summed, else (b, k, L, d); state (b, k, d, n).
     """
+    if call.table is not None:
+        require_permutations(call.table)
     call = call.with_full_delta()
     tensors = [x.to(call.computing) for x in (call.u, call.delta, call.B, call.C)]
     b, k, L, d = call.delta.shape

@@ -4,7 +4,20 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from medssm.ops.routes import Routes, cross2d, from_permutation, reverse, there_and_back
+from medssm.ops.routes import (
+    Routes,
+    axes3d,
+    cross2d,
+    forward,
+    from_permutation,
+    heads,
+    interleave,
+    restride,
+    reverse,
+    there_and_back,
+    windows,
+)
+from medssm.ops.routes.route import require_permutations
 from medssm.ops.scan import selective_scan
 from tests.support.scans import scan_tensors
 
@@ -23,6 +36,35 @@ def test_routes_made_under_fake_tensors_have_numbers_afterwards():
     table = reverse(1009).table_on(torch.device("cpu"))
     assert type(table) is torch.Tensor
     assert table[0, 0] == 1008
+
+
+MAKERS = {  # sizes that no other test asks for
+    "forward": lambda: forward(1021),
+    "reverse": lambda: reverse(1021),
+    "there_and_back": lambda: there_and_back(1021),
+    "interleave": lambda: interleave(1030, 10),
+    "restride": lambda: restride(1021, 7),
+    "cross2d": lambda: cross2d(23, 7),
+    "axes3d": lambda: axes3d(5, 11, 3),
+    "windows": lambda: windows((23, 7), (3, 2)),
+    "heads": lambda: heads(11, 7, ("continuous", "diagonal", "spiral", "raster")),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_first_call_while_compiling_leaves_numbers_for_the_next(name):
+    torch._dynamo.reset()
+    cpu = torch.device("cpu")
+    compiled = torch.compile(
+        lambda x: x + MAKERS[name]().table_on(x.device), fullgraph=True, backend="aot_eager"
+    )
+    traced = compiled(torch.zeros(1, dtype=torch.int32))
+    with FakeTensorMode():
+        assert isinstance(MAKERS[name]().table_on(cpu), FakeTensor)
+    table = MAKERS[name]().table_on(cpu)
+    assert (type(table), table.dtype) == (torch.Tensor, torch.int32)
+    require_permutations(table)
+    assert torch.equal(traced, table)
 
 
 def test_routes_made_in_inference_mode_serve_training():

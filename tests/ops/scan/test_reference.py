@@ -79,3 +79,11 @@ def test_a_negative_window_is_an_error():
 def test_lengths_of_another_batch_are_an_error():
     with pytest.raises(ValueError, match="lengths"):
         selective_scan(**scan_tensors(), lengths=torch.tensor([1, 2, 3]))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "chunked", "reference"])
+def test_a_table_that_is_no_permutation_is_an_error(backend):
+    routes = orders(2, 9)
+    routes[1, 3] = routes[1, 4]
+    with prefer(backend), pytest.raises(ValueError, match="routes"):
+        selective_scan(**scan_tensors(), routes=routes)
