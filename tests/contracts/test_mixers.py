@@ -6,8 +6,8 @@ from medssm.layers.mixers import MIXERS, build_mixer
 from tests.support.tiny import TINY_MIXERS
 
 CHANNELS = 32
-GRIDS = {2: (6, 5), 3: (4, 3, 5)}
-NAMES = sorted(MIXERS)
+GRIDS = {1: (7,), 2: (6, 5), 3: (4, 3, 5)}
+NAMES = sorted({MIXERS[name]: name for name in sorted(MIXERS)}.values())  # each class once
 
 
 def tiny(name: str, spatial_dims: int = 3) -> torch.nn.Module:
@@ -67,6 +67,35 @@ def test_takes_a_view_that_is_not_contiguous(name: str) -> None:
     mixer = tiny(name)
     x = torch.randn(2, CHANNELS, *GRIDS[3]).movedim(1, -1)
     torch.testing.assert_close(mixer(x), mixer(x.contiguous()), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_single_token_is_a_grid_too(name: str) -> None:
+    y = tiny(name)(torch.randn(2, 1, 1, 1, CHANNELS))
+    assert y.shape == (2, 1, 1, 1, CHANNELS)
+    assert y.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_state_dict_goes_round(name: str) -> None:
+    first, second = tiny(name), tiny(name)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.add_(0.5)
+    x = torch.randn(1, *GRIDS[3], CHANNELS)
+    assert not torch.equal(first(x), second(x))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first(x), second(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_is_one_graph_to_a_compiler(name: str) -> None:
+    torch._dynamo.reset()
+    mixer = tiny(name, 2)
+    traced = torch.compile(mixer, backend="eager", fullgraph=True)
+    x = torch.randn(1, *GRIDS[2], CHANNELS)
+    torch.testing.assert_close(traced(x), mixer(x), atol=1e-6, rtol=1e-5)
 
 
 def test_a_wrong_mixer_argument_is_answered_with_the_nearest() -> None:
