@@ -155,7 +155,7 @@ def selective_scan(
     if merge not in {"sum", "none"}:
         raise ValueError(f"merge is {merge!r}; take 'sum' or 'none'.")
     call = ScanInputs(
-        u, delta, A, B, C, D, delta_bias, delta_weight,
+        u.unsqueeze(1) if u.dim() == 3 else u, delta, A, B, C, D, delta_bias, delta_weight,
         routes.table_on(u.device) if isinstance(routes, Routes) else routes,
         z, initial_state, delta_softplus, merge == "sum", lengths, local_window, deterministic,
     )  # fmt: skip

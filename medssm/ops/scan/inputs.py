@@ -1,11 +1,13 @@
 """The arguments of a selective scan, checked once with messages that name the axes."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+STREAMED = (torch.float32, torch.bfloat16, torch.float16)
+FLOATS = (*STREAMED, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -70,55 +72,59 @@ def check(call: ScanInputs) -> ScanInputs:
     b, _, L, d = u.shape
     k, _, n = call.A.shape
     width = d if call.delta_weight is None else call.delta_weight.shape[-1]
-    wanted: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
-        "u": (u, (b, u.shape[1] if u.shape[1] == 1 else k, L, d)),
-        "delta": (call.delta, (b, k, L, width)),
-        "A": (call.A, (k, d, n)),
-        "B": (call.B, (b, k, L, n)),
-        "C": (call.C, (b, k, L, n)),
-        "D": (call.D, (k, d)),
-        "delta_bias": (call.delta_bias, (k, d)),
-        "delta_weight": (call.delta_weight, (k, d, width)),
-        "routes": (call.table, (k, L)),
-        "z": (call.z, (b, L, d)),
-        "initial_state": (call.initial_state, (b, k, d, n)),
-        "lengths": (call.lengths, (b,)),
-    }
-    for name, (tensor, shape) in wanted.items():
-        if tensor is not None and tuple(tensor.shape) != shape:
+    device = u.device
+    wanted: tuple[tuple[str, Tensor | None, tuple[int, ...]], ...] = (
+        ("u", u, (b, u.shape[1] if u.shape[1] == 1 else k, L, d)),
+        ("delta", call.delta, (b, k, L, width)),
+        ("A", call.A, (k, d, n)),
+        ("B", call.B, (b, k, L, n)),
+        ("C", call.C, (b, k, L, n)),
+        ("D", call.D, (k, d)),
+        ("delta_bias", call.delta_bias, (k, d)),
+        ("delta_weight", call.delta_weight, (k, d, width)),
+        ("routes", call.table, (k, L)),
+        ("z", call.z, (b, L, d)),
+        ("initial_state", call.initial_state, (b, k, d, n)),
+        ("lengths", call.lengths, (b,)),
+    )
+    for name, tensor, shape in wanted:
+        if tensor is None:
+            continue
+        if tensor.shape != shape:
             raise ValueError(
                 f"{name} has shape {tuple(tensor.shape)}, expected {shape}: batch {b}, routes"
                 f" {k}, length {L}, channels {d}, states {n}."
             )
-        if tensor is not None and tensor.device != u.device:
-            raise ValueError(f"{name} is on {tensor.device}, u on {u.device}; move one of them.")
+        if tensor.device != device:
+            raise ValueError(f"{name} is on {tensor.device}, u on {device}; move one of them.")
     if call.local_window < 0:
         raise ValueError(f"local_window is {call.local_window}; take 0 (off) or more steps.")
-    return _typed(replace(call, u=u))
+    changed = _typed(call) if u is call.u else {"u": u, **_typed(call)}
+    return replace(call, **changed) if changed else call
 
 
-def _typed(call: ScanInputs) -> ScanInputs:
+_STREAMS = ("delta", "B", "C", "z")
+_PARAMETERS = ("A", "D", "delta_bias", "delta_weight", "initial_state")
+_TABLES = ("table", "lengths")
+
+
+def _typed(call: ScanInputs) -> dict[str, Any]:
+    """The tensors that a backend expects in another type: mostly none, as every call asks."""
     computing = call.computing
-
-    def stream(x: Tensor) -> Tensor:  # tensors along the length keep a half type
-        keep = x.dtype == computing or (computing == torch.float32 and x.dtype in FLOATS)
-        return x if (keep and x.dtype != torch.float64) or x.dtype == computing else x.to(computing)
-
-    def parameter(x: Tensor | None) -> Tensor | None:
-        return None if x is None else x.to(computing)
-
-    table = call.table
-    return replace(
-        call,
-        delta=stream(call.delta),
-        A=call.A.to(computing),
-        B=stream(call.B),
-        C=stream(call.C),
-        D=parameter(call.D),
-        delta_bias=parameter(call.delta_bias),
-        delta_weight=parameter(call.delta_weight),
-        z=None if call.z is None else stream(call.z),
-        initial_state=parameter(call.initial_state),
-        table=None if table is None else table.to(torch.int32).contiguous(),
-        lengths=None if call.lengths is None else call.lengths.to(torch.int32).contiguous(),
-    )
+    # tensors along the length keep a half type beside a half or single u
+    kept = STREAMED if computing == torch.float32 else (torch.float64,)
+    changed: dict[str, Any] = {}
+    for names, types, target in (
+        (_STREAMS, kept, computing),
+        (_PARAMETERS, (computing,), computing),
+        (_TABLES, (torch.int32,), torch.int32),
+    ):
+        for name in names:
+            tensor = getattr(call, name)
+            if tensor is not None and tensor.dtype not in types:
+                changed[name] = tensor.to(target)
+    for name in _TABLES:
+        tensor = changed.get(name, getattr(call, name))
+        if tensor is not None and not tensor.is_contiguous():
+            changed[name] = tensor.contiguous()
+    return changed
