@@ -64,7 +64,7 @@ def chunk_adjoints(
             rate = tl.load(rate_ptr + n * channels, mask=mine, other=0.0) * LOG2E
             v = tl.load(adjoint_ptr + n * channels, mask=mine, other=0.0)
             for i in tl.static_range(T - 1, -1, -1):
-                read = tl.load(C_ptr + b * C_b + k * C_k + p[i] * C_l + n).to(tl.float32)
+                read = tl.load(C_ptr + b * C_b + k * C_k + (p[i] * C_l + n)).to(tl.float32)
                 v = tl.exp2(s[i] * rate) * (v + e[i] * read)
             tl.store(adjoint_ptr + n * channels, v, mask=mine)
     tl.store(sigma_ptr + slot * channels + od, total, mask=mine)
@@ -94,7 +94,7 @@ def tile_starts(
             rate = tl.load(rate_ptr + n * channels, mask=mine, other=0.0) * LOG2E
             h = tl.load(tiles_ptr + n * channels, mask=mine, other=0.0)
             for i in tl.static_range(T):
-                weight = tl.load(B_ptr + p[i] * B_l + n).to(tl.float32)
+                weight = tl.load(B_ptr + (p[i] * B_l + n)).to(tl.float32)
                 h = decay(s[i], rate, start + i, phase, WINDOW) * h + s[i] * u[i] * weight
             tl.store(tiles_ptr + (states + n) * channels, h, mask=mine)
         tiles_ptr += states * channels
@@ -127,7 +127,7 @@ def tile_gradients(
         for i in tl.static_range(T):
             a = decay(s[i], rate * LOG2E, start + i, phase, WINDOW)
             before = a * h
-            weight = tl.load(B_ptr + p[i] * B_l + n).to(tl.float32)
+            weight = tl.load(B_ptr + (p[i] * B_l + n)).to(tl.float32)
             h = before + s[i] * u[i] * weight
             decays = decays + (a,)
             befores = befores + (before,)
@@ -137,7 +137,7 @@ def tile_gradients(
         dB = ()
         dC = ()
         for i in tl.static_range(T - 1, -1, -1):
-            read = tl.load(C_ptr + p[i] * C_l + n).to(tl.float32)
+            read = tl.load(C_ptr + (p[i] * C_l + n)).to(tl.float32)
             x = s[i] * u[i]
             g = read * e[i] + v
             # in a window the output reads the state before its own step
@@ -158,17 +158,17 @@ def tile_gradients(
             more_B = ()
             more_C = ()
             for i in tl.static_range(T):
-                at = pair_ptr + p[i] * (2 * states) + n
+                at = pair_ptr + (p[i] * states + n) * 2
                 found = (start + i >= 0) & (start + i < length) & (adds > 0)
                 more_B = more_B + (dB[i] + tl.load(at, mask=found, other=0.0),)
-                more_C = more_C + (dC[i] + tl.load(at + states, mask=found, other=0.0),)
+                more_C = more_C + (dC[i] + tl.load(at + 1, mask=found, other=0.0),)
             dB = more_B
             dC = more_C
         for i in tl.static_range(T):
-            at = pair_ptr + p[i] * (2 * states) + n
+            at = pair_ptr + (p[i] * states + n) * 2
             inside = (start + i >= 0) & (start + i < length)
             tl.store(at, dB[i], mask=inside)
-            tl.store(at + states, dC[i], mask=inside)
+            tl.store(at + 1, dC[i], mask=inside)
     return q, w
 
 
@@ -185,7 +185,7 @@ def gate_gradients(
         half = sigmoid(z[i])
         dz = dout[i] * y[i] * half * (1.0 + z[i] * (1.0 - half))
         mask = od < within(start + i, 0, length, reach)
-        tl.store(dz_ptr + p[i] * channels + od, dz, mask=mask)
+        tl.store(dz_ptr + (p[i] * channels + od), dz, mask=mask)
 
 
 @triton.jit(do_not_specialize=COUNTS)

@@ -90,7 +90,7 @@ def chunk_states(
             rate = tl.load(rate_ptr + n * channels, mask=mine, other=0.0) * LOG2E
             h = tl.load(state_ptr + n * channels, mask=mine, other=0.0)
             for i in tl.static_range(T):
-                weight = tl.load(B_ptr + b * B_b + k * B_k + p[i] * B_l + n).to(tl.float32)
+                weight = tl.load(B_ptr + b * B_b + k * B_k + (p[i] * B_l + n)).to(tl.float32)
                 h = tl.exp2(s[i] * rate) * h + s[i] * u[i] * weight
             tl.store(state_ptr + n * channels, h, mask=mine)
     tl.store(sigma_ptr + slot * channels + od, total, mask=mine)
@@ -186,8 +186,8 @@ def replay(
                 h = tl.load(state_ptr + n * channels, mask=mine, other=0.0)
                 fresh = ()
                 for i in tl.static_range(T):
-                    weight = tl.load(B_ptr + b * B_b + k * B_k + p[i] * B_l + n).to(tl.float32)
-                    read = read_weight(C_ptr + b * C_b + k * C_k + p[i] * C_l + n, start + i,
+                    weight = tl.load(B_ptr + b * B_b + k * B_k + (p[i] * B_l + n)).to(tl.float32)
+                    read = read_weight(C_ptr + b * C_b + k * C_k + (p[i] * C_l + n), start + i,
                                        low, high, LENGTHS)  # fmt: skip
                     before = decay(s[i], rate, start + i, phase, WINDOW) * h
                     h = before + x[i] * weight

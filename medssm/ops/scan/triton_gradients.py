@@ -11,6 +11,7 @@ from medssm.ops.scan.triton_launch import (
     Operands,
     launch_arguments,
     on,
+    registers,
     rows,
     run,
     run_carry,
@@ -28,7 +29,7 @@ class Results:
 
     Shape:
         du, ddelta: as u and delta, with wider sums where several launches add up;
-        pairs: (b, k, parts, L, 2n), the gradients of B and C by parts of the channels;
+        pairs: (b, k, parts, L, n, 2), the gradients of B and C by parts of the channels;
         sums: a row for the scan and one for its windows: (b, k, chunks, ...) of A, D, the bias.
     """
 
@@ -47,14 +48,14 @@ def backward(
     """Gradients of u, delta, [B, C], A, D, the bias, z and the initial state.
 
     Shape:
-        As the operands; B and C side by side in (b, k, L, 2n), float32.
+        As the operands; B and C side by side in (b, k, L, n, 2), float32.
     """
     b, k, length, d, n = call.sizes
     new = call.A.new_zeros
     if call.empty:
         small = new((k, d, n)), new((k, d)), new((k, d)), _gate(call).zero_()
         start = new((b, k, d, n)) if dlast is None else dlast.clone()
-        return (*_streams(call), new((b, k, length, 2 * n)), *small, start)
+        return (*_streams(call), new((b, k, length, n, 2)), *small, start)
     call = call.rowwise()
     found = inspect(call.table)
     apart = call.u.shape[1] > 1 or k == 1
@@ -104,7 +105,7 @@ def _allocate(call: Operands, plans: list[Launch]) -> Results:
     return Results(
         du, wide(du, len(plans) == 1 and plans[0].per == 1),
         ddelta, wide(ddelta, not call.window),
-        _gate(call), call.A.new_empty((b, k, parts, length, 2 * n)),
+        _gate(call), call.A.new_empty((b, k, parts, length, n, 2)),
         tuple(sums(one) for one in both),
     )  # fmt: skip
 
@@ -148,7 +149,7 @@ def _launch(
     values |= tensors | strides("dout", tensors["dout_ptr"]) | {
         "dA_ptr": dA, "dD_ptr": dD, "dbias_ptr": dbias, "pairs_ptr": made.pairs,
         "tiles_ptr": call.A.new_empty(
-            b * launch.groups * sizes.chunks * (sizes.chunk // triton_plan.TILE) * n * d
+            b * launch.groups * sizes.chunks * (sizes.chunk // triton_plan.BACK) * n * d
         ),
         "du_sum_ptr": made.du_sum, "du_ptr": made.du, "ddelta_sum_ptr": made.ddelta_sum,
         "ddelta_ptr": made.ddelta, "dz_ptr": made.dz if call.z is not None else made.du,
@@ -157,4 +158,5 @@ def _launch(
         "blocks": made.pairs.shape[2],
         "SKIP": call.D is not None and not launch.window,
     }  # fmt: skip
-    run(gradients, b * launch.groups * sizes.chunks * made.pairs.shape[2], values)
+    programs = b * launch.groups * sizes.chunks * made.pairs.shape[2]
+    run(gradients, programs, values | {"T": triton_plan.BACK}, **registers(launch.window))

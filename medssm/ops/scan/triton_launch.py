@@ -138,11 +138,18 @@ def on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
-def run(kernel: Any, programs: int, arguments: dict[str, Any]) -> None:
+def run(kernel: Any, programs: int, arguments: dict[str, Any], **options: int) -> None:
     """Launch a kernel with those of the arguments that it names."""
-    names = kernel.arg_names
-    chosen = {name: arguments[name] for name in names}
-    kernel[(programs,)](**chosen, **OPTIONS)
+    chosen = {name: arguments[name] for name in kernel.arg_names}
+    kernel[(programs,)](**chosen, **(OPTIONS | options))
+
+
+def registers(window: int) -> dict[str, int]:
+    """The most registers of a thread of the backward: those it needs, but no more.
+
+    Left alone, the compiler takes fewer and spills. Only NVIDIA's takes such an order.
+    """
+    return {} if torch.version.hip else {"maxnreg": 224 if window else 184}
 
 
 def run_carry(arguments: dict[str, Any], tasks: int, initial: Tensor | None, **flags: Any) -> None:
@@ -155,9 +162,7 @@ def run_carry(arguments: dict[str, Any], tasks: int, initial: Tensor | None, **f
         "elements": elements, "blocks": blocks, "initial_ptr": _or(initial, arguments["A_ptr"]),
         "INITIAL": initial is not None, "U": AHEAD, "BE": CARRIED,
     } | flags  # fmt: skip
-    options = OPTIONS | {"num_warps": 4}
-    names = carry.arg_names
-    carry[(tasks * blocks,)](**{name: values[name] for name in names}, **options)
+    run(carry, tasks * blocks, values, num_warps=4)
 
 
 def launch_arguments(launch: Launch, length: int) -> dict[str, Any]:

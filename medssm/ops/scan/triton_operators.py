@@ -82,7 +82,7 @@ def _(  # type: ignore[no-untyped-def]
     return (
         u.new_empty(u.shape),
         delta.new_empty(delta.shape),
-        A.new_empty((b, k, length, 2 * n)),
+        A.new_empty((b, k, length, n, 2)),
         A.new_empty((k, d, n)),
         A.new_empty((k, d)),
         A.new_empty((k, d)),
@@ -106,7 +106,7 @@ def _backward(ctx, dout, _dy, _dentering, dlast):  # type: ignore[no-untyped-def
         routes = 1 if ctx.flags[1] else delta.shape[1]
         dout = u.new_zeros((u.shape[0], routes, *u.shape[2:]))
     du, ddelta, pairs, dA, dD, dbias, dz, start = scan_backward(dout, dlast, *saved, *ctx.flags)
-    dB, dC = pairs.split((A.shape[2], A.shape[2]), dim=-1)
+    dB, dC = pairs.unbind(-1)
     return (
         du,
         ddelta,

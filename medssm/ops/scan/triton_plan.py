@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-TILE = 8  # steps that a thread holds at a time
+TILE = 8  # steps that a thread of the forward holds at a time
+BACK = 4  # the same of the backward, which holds more of each; it divides TILE
 SHORTEST = 128  # steps of a chunk: below, the states of chunks weigh more than the tokens
 LONGEST = 1024
 WAVE = 32  # programs, of one warp each, that keep a multiprocessor busy

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class Inspection:
 
 
 _Key = tuple[int, int, tuple[int, ...], int]
-_KNOWN: OrderedDict[_Key, tuple[StorageWeakRef, Inspection]] = OrderedDict()
+_KNOWN: OrderedDict[_Key, tuple[Any, Inspection]] = OrderedDict()
 
 
 def inspect(table: Tensor | None) -> Inspection:
@@ -45,9 +46,9 @@ def inspect(table: Tensor | None) -> Inspection:
     """
     if table is None or table.numel() == 0:
         return Inspection()
-    storage = StorageWeakRef(table.untyped_storage())
+    storage: Any = StorageWeakRef(table.untyped_storage())  # type: ignore[no-untyped-call]
     version = 0 if table.is_inference() else table._version
-    key = (int(storage.cdata), table.storage_offset(), tuple(table.shape), version)
+    key = (int(storage.cdata), int(table.storage_offset()), tuple(table.shape), version)
     known = _KNOWN.get(key)
     if known is not None and not known[0].expired():
         _KNOWN.move_to_end(key)

@@ -42,7 +42,7 @@ def rows(ptr, places, stride, start, low, high, od, channels, T: tl.constexpr):
     found = ()
     for i in tl.static_range(T):
         mask = od < within(start + i, low, high, channels)
-        row = tl.load(ptr + places[i] * stride + od, mask=mask, other=0.0)
+        row = tl.load(ptr + (places[i] * stride + od), mask=mask, other=0.0)
         found = found + (row.to(tl.float32),)
     return found
 
@@ -52,7 +52,7 @@ def store(ptr, places, values, start, length, od, channels, T: tl.constexpr):
     """Write the rows of a tile in a dense tensor."""
     for i in tl.static_range(T):
         mask = od < within(start + i, 0, length, channels)
-        tl.store(ptr + places[i] * channels + od, values[i], mask=mask)
+        tl.store(ptr + (places[i] * channels + od), values[i], mask=mask)
 
 
 @triton.jit
