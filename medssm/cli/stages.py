@@ -11,9 +11,20 @@ from medssm.runs.compose import parse_values
 
 
 def run_import(arguments: argparse.Namespace) -> Answer:
-    """Bring a data set under the home folder."""
+    """Bring a data set under the home folder, or a checkpoint under our names.
+
+    Raises:
+        UsageError: A word that only a checkpoint takes.
+    """
+    if arguments.kind == "checkpoint":
+        from medssm.cli.checkpoint import run_import_checkpoint
+
+        return run_import_checkpoint(arguments)
     from medssm.data.layouts import ImportOptions, import_dataset
 
+    if arguments.file is not None or arguments.overrides:
+        word = arguments.file or arguments.overrides[0]
+        raise UsageError(f"medssm import {arguments.kind} SOURCE: unexpected word {word!r}.")
     options = ImportOptions(
         name=arguments.name,
         copy=arguments.copy,

@@ -137,20 +137,27 @@ VERBS: dict[str, Verb] = {
         example="medssm demo",
     ),
     "import": Verb(
-        "bring a data set under the home folder without copying it",
+        "bring a data set under the home folder, or an author's checkpoint under our names",
         "medssm.cli.stages:run_import",
         (
-            Word("kind", "how the source is laid out", choices=("folder", "msd", "nnunet")),
-            Word("source", "the folder"),
+            Word(
+                "kind",
+                "how the source is laid out; or checkpoint NAME FILE",
+                choices=("folder", "msd", "nnunet", "checkpoint"),
+            ),
+            Word("source", "the folder; or the network's name, e.g. vm_unet"),
+            Word("file", "the checkpoint of that network", optional=True),
         ),
         (
             Flag(("--name",), "DatasetNNN_Name (default: made from the folder's name)", "NAME"),
             Flag(("--copy",), "copy the files instead of naming their places"),
             Flag(("--channels",), "names of the channels, e.g. CT or T1,T2", "A,B"),
             Flag(("--labels",), "names of the foreground values 1, 2, ... in order", "A,B"),
+            Flag(("-o", "--output"), "folder for a checkpoint (default: HOME/checkpoints)", "OUT"),
             Flag(("--patient",), "regular expression that finds the patient in a case name", "RE"),
             Flag(("--patients",), "CSV with the columns case,patient", "FILE"),
         ),
+        overrides=True,
         example="medssm import folder ./my_data --name Dataset004_Hippocampus",
     ),
 }

@@ -23,7 +23,7 @@ def raw(tmp_path):
         (["train"], "DATASET"),
         (["predict", "model", "-i", "x"], "needs -o or --output"),
         (["import", "foldr", "x"], "did you mean 'folder'"),
-        (["show", "network"], "did you mean 'networks'"),
+        (["show", "netwroks"], "did you mean 'networks'"),
         ([], "usage"),
     ],
 )

@@ -39,6 +39,7 @@ __all__ = [
     "LoadReport",
     "fill_network",
     "keymap_of",
+    "load_arguments",
     "load_official",
     "read_checkpoint_file",
     "to_official",
@@ -70,17 +71,28 @@ def load_official(
         BadDataError: The file is no checkpoint, or a key does not fit.
         UsageError: There is no such key map, or a hint does not fit.
     """
+    state = _state(weights)
+    arguments = load_arguments(name, state, **hints)
+    network: nn.Module = NETWORKS.build(**{"name": name, **arguments})
+    report = fill_network(name, network, state, allow_partial=allow_partial)
+    return network.eval(), report
+
+
+def load_arguments(name: str, weights: Weights, **hints: Any) -> dict[str, Any]:
+    """The arguments of the network that official weights belong to.
+
+    Raises:
+        BadDataError: The weights are not this network's.
+        UsageError: There is no such key map.
+    """
     keymap: KeyMap = KEYMAPS.load(name)
     state = _state(weights)
     encoder = _encoder(name, state)
     infer = keymap.infer if encoder is None else encoder.encoder.infer
     try:
-        arguments = _merged(infer(state), hints)
+        return _merged(infer(state), hints)
     except KeyError as error:
         raise BadDataError(f"these are no whole {name} weights: {error} is missing") from None
-    network: nn.Module = NETWORKS.build(**{"name": name, **arguments})
-    report = fill_network(name, network, state, allow_partial=allow_partial)
-    return network.eval(), report
 
 
 def fill_network(

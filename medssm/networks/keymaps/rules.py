@@ -206,8 +206,8 @@ class KeyMap:
                 continue
             del state[key]
             same = tensor.shape == official[name].shape and bool((tensor == official[name]).all())
-            difference = "" if same else "; its values differ and do not count"
-            reasons[key] = f"a second name of {name}{difference}"
+            differs = f"a second name of {name}, whose values count: these differ"
+            reasons[key] = "a second name of a shared tensor" if same else differs
         return state, reasons
 
     def to_official(self, ours: Mapping[str, Tensor], spatial_dims: int) -> dict[str, Tensor]:
