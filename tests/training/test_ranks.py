@@ -10,7 +10,7 @@ import pytest
 from medssm.training.checkpoints import WEIGHTS, read_checkpoint
 from tests.support.shared import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # optimiser steps x batches a step x ranks x samples a batch
 STEPS, BATCHES, RANKS, SAMPLES = 12, 2, 2, 2
@@ -22,7 +22,7 @@ def _train(folder, *fate):
         environment.pop(name, None)
     return subprocess.run(
         [sys.executable, "-m", "tests.support.ranks", str(folder), *map(str, fate)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env=environment,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=280, env=environment,
     )  # fmt: skip
 
 
