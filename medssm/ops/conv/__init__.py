@@ -5,13 +5,14 @@ from typing import Literal
 from torch import Tensor
 
 from medssm.ops.backends import Backend, Operator
-from medssm.ops.conv import causal_conv1d_cuda, cpu, reference
+from medssm.ops.conv import causal_conv1d_cuda, cpu, reference, triton_backend
 from medssm.ops.conv.inputs import ConvInputs, check
 from medssm.ops.routes import Routes
 
 CONV: Operator[ConvInputs] = Operator(
     "causal_conv1d",
     (
+        Backend("triton", triton_backend.refuses, triton_backend.run, triton_backend.missing),
         Backend("cpu", cpu.refuses, cpu.run, cpu.missing),
         Backend("chunked", lambda _: None, reference.run),
         Backend(

@@ -14,14 +14,12 @@ from torch import Tensor
 from medssm.ops.backends import wished
 from medssm.ops.scan.inputs import ScanInputs
 from medssm.ops.scan.reference import Result
+from medssm.ops.scan.triton_operators import scan
 
 NAME = "triton"
-HALVES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-def interpreted() -> bool:
-    """Whether Triton runs its kernels in Python on CPU tensors, as its tests do."""
-    return os.environ.get("TRITON_INTERPRET", "0") not in {"", "0"}
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
+# Triton then runs its kernels in Python, on CPU tensors, as its tests do
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in {"", "0"}
 
 
 @functools.cache
@@ -29,7 +27,7 @@ def missing() -> str | None:
     """Say why this machine cannot run Triton kernels; None when it can."""
     if importlib.util.find_spec("triton") is None:
         return "the package triton is not installed; install it with: pip install triton."
-    if interpreted() or torch.cuda.is_available():
+    if INTERPRETED or torch.cuda.is_available():
         return None
     return "torch finds no CUDA or ROCm device."
 
@@ -43,7 +41,7 @@ def refuses(call: ScanInputs) -> str | None:
 
 def refuses_place(x: Tensor) -> str | None:
     """Say why Triton cannot run where a tensor lies; None when it can."""
-    if x.device.type == "cuda" or (interpreted() and NAME in wished()):
+    if x.device.type == "cuda" or (INTERPRETED and NAME in wished()):
         return None
     return f"the tensors are on {x.device.type}, not on a CUDA or ROCm device."
 
@@ -51,7 +49,7 @@ def refuses_place(x: Tensor) -> str | None:
 def refuses_types(**tensors: Tensor | None) -> str | None:
     """Say which tensor has a type that the kernels do not compute; None when none has."""
     for name, tensor in tensors.items():
-        if tensor is not None and tensor.dtype not in HALVES:
+        if tensor is not None and tensor.dtype not in TYPES:
             return f"{name} is {tensor.dtype}; the kernels take float32, bfloat16 and float16."
     return None
 
@@ -62,8 +60,6 @@ def run(call: ScanInputs) -> Result:
     A low-rank step is multiplied out first, by the matrix library: that costs the bytes of a
     full-rank delta, in the type of the product.
     """
-    from medssm.ops.scan.triton_operators import scan
-
     call = call.with_full_delta()
     routes = call.A.shape[0]
     merge = call.merge or routes == 1

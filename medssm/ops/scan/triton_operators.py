@@ -101,7 +101,7 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 def _backward(ctx, dout, _dy, _dentering, dlast):  # type: ignore[no-untyped-def]
     saved = ctx.saved_tensors
-    u, delta, A, B, C, D, bias, z, *_ = saved
+    u, delta, _, B, C, D, bias, z, *_ = saved
     if dout is None:
         routes = 1 if ctx.flags[1] else delta.shape[1]
         dout = u.new_zeros((u.shape[0], routes, *u.shape[2:]))

@@ -1,13 +1,19 @@
-"""What the Triton kernels must know of a route table: is it sound, which routes are opposites."""
+"""What Triton kernels must know of a route table: is it sound, which routes are opposites.
+
+Looking into a table makes the host wait for the device, so what was found is kept for as long as
+the table lives.
+"""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+Found = TypeVar("Found")
 MOST_KEPT = 64
 MOST_MIRRORED = 62  # routes in the bit mask that tells a kernel which of them run backwards
 
@@ -28,15 +34,15 @@ class Inspection:
         return sum(1 << second for _, second in self.pairs)
 
 
-_Key = tuple[int, int, tuple[int, ...], int]
-_KNOWN: OrderedDict[_Key, tuple[Any, Inspection]] = OrderedDict()
+_Key = tuple[int, int, tuple[int, ...], int, str]
+_KNOWN: OrderedDict[_Key, tuple[Any, Any]] = OrderedDict()
 
 
 def inspect(table: Tensor | None) -> Inspection:
-    """Check a table once and find its opposite routes; a table seen before costs no wait.
+    """Check a table once and find its opposite routes.
 
-    Looking into a table makes the host wait for the device, which the capture of a CUDA graph
-    forbids: there an unseen table is taken as sound and without opposites.
+    The capture of a CUDA graph forbids waiting: there an unseen table is taken as sound and
+    without opposites.
 
     Args:
         table: (k, L) int32, or None for the order of memory.
@@ -46,16 +52,46 @@ def inspect(table: Tensor | None) -> Inspection:
     """
     if table is None or table.numel() == 0:
         return Inspection()
-    storage: Any = StorageWeakRef(table.untyped_storage())  # type: ignore[no-untyped-call]
-    version = 0 if table.is_inference() else table._version
-    key = (int(storage.cdata), int(table.storage_offset()), tuple(table.shape), version)
-    known = _KNOWN.get(key)
-    if known is not None and not known[0].expired():
-        _KNOWN.move_to_end(key)
-        return known[1]
+    found = _known(table, "inspection")
+    if found is not None:
+        return found
     if table.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         return Inspection()
-    found = Inspection(_pairs(_sound(table)))
+    return _keep(table, "inspection", lambda: Inspection(_pairs(_sound(table))))
+
+
+def inverse(table: Tensor) -> Tensor:
+    """The step at which each route visits each position, (k, L) int32.
+
+    Raises:
+        ValueError: A row does not visit each position once.
+    """
+    inspect(table)
+    found = _known(table, "inverse")
+    if found is not None:
+        return found
+    return _keep(table, "inverse", lambda: table.argsort(dim=1).to(torch.int32).contiguous())
+
+
+def _key(table: Tensor, kind: str) -> tuple[_Key, Any]:
+    storage: Any = StorageWeakRef(table.untyped_storage())  # type: ignore[no-untyped-call]
+    version = 0 if table.is_inference() else table._version
+    shape = tuple(int(size) for size in table.shape)
+    return (int(storage.cdata), int(table.storage_offset()), shape, version, kind), storage
+
+
+def _known(table: Tensor, kind: str) -> Any:
+    key, _ = _key(table, kind)
+    known = _KNOWN.get(key)
+    if known is None or known[0].expired():
+        return None
+    _KNOWN.move_to_end(key)
+    return known[1]
+
+
+def _keep(table: Tensor, kind: str, make: Callable[[], Found]) -> Found:
+    key, storage = _key(table, kind)
+    found = make()
     _KNOWN[key] = (storage, found)
     if len(_KNOWN) > MOST_KEPT:
         _KNOWN.popitem(last=False)
@@ -75,8 +111,7 @@ def _pairs(table: Tensor) -> tuple[tuple[int, int], ...]:
     routes = table.shape[0]
     if routes < 2 or routes > MOST_MIRRORED:
         return ()
-    same = [(table[i].flip(0) == table[i + 1 :]).all(dim=1) for i in range(routes - 1)]
-    hits = [row.tolist() for row in same]
+    hits = [(table[i].flip(0) == table[i + 1 :]).all(dim=1).tolist() for i in range(routes - 1)]
     free = set(range(routes))
     pairs = []
     for i, row in enumerate(hits):
