@@ -14,6 +14,8 @@ from medssm.core.errors import BadDataError
 
 # the ending of the final name is kept, since writers choose the format by it
 TEMPORARY_MARK = ".medssm-partial-"
+# the folder beside outputs in which we note what was made from what
+RECORDS = ".medssm"
 _TEMPORARY = re.compile(r"^\.medssm-partial-[0-9a-f]{8}-")
 
 
@@ -101,8 +103,12 @@ def read_json(path: Path) -> Any:
 
 
 def remove_temporaries(folder: Path) -> int:
-    """Delete what killed writers left in a folder; returns how many files."""
-    found = [path for path in folder.glob(f"{TEMPORARY_MARK}*") if is_temporary(path)]
+    """Delete what killed writers left in a folder and its records; returns how many files."""
+    left = [
+        *folder.glob(f"{TEMPORARY_MARK}*"),
+        *(folder / RECORDS).rglob(f"{TEMPORARY_MARK}*"),
+    ]
+    found = [path for path in left if is_temporary(path)]
     for path in found:
         with suppress(OSError):
             path.unlink()

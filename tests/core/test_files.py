@@ -6,6 +6,8 @@ import pytest
 
 from medssm.core.errors import BadDataError
 from medssm.core.files import (
+    RECORDS,
+    TEMPORARY_MARK,
     atomic_path,
     digest,
     is_temporary,
@@ -84,3 +86,15 @@ def test_digests_depend_on_content_and_not_on_order(tmp_path):
     assert digest({"a": 1}) != digest({"a": 2})
     (tmp_path / "f").write_bytes(b"abc")
     assert sha256(tmp_path / "f").startswith("ba7816bf")
+
+
+def test_what_killed_writers_left_goes_from_a_folder_and_its_records_and_nowhere_else(tmp_path):
+    name = f"{TEMPORARY_MARK}0123abcd-a.json"
+    places = [tmp_path, tmp_path / RECORDS / "predictions", tmp_path / "of_another"]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
+        (place / "a.json").touch()
+    assert remove_temporaries(tmp_path) == 2
+    assert [(place / name).exists() for place in places] == [False, False, True]
+    assert all((place / "a.json").exists() for place in places)

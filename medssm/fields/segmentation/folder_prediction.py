@@ -13,13 +13,12 @@ from typing import Any
 from torch import nn
 
 from medssm.core.errors import InterruptedRunError, MedssmError
-from medssm.core.files import digest
+from medssm.core.files import RECORDS, digest
 from medssm.core.log import Progress, detail, say
 from medssm.fields.segmentation.case_prediction import CasePredictor, Prepared
 from medssm.fields.segmentation.inputs import InputCase
 from medssm.fields.segmentation.plan_file import Plan
 from medssm.fields.segmentation.prediction_records import (
-    RECORDS,
     PredictionRecord,
     hash_files,
     why_again,

@@ -7,7 +7,7 @@ from typing import Any
 
 import medssm
 from medssm.core.errors import BadDataError
-from medssm.core.files import digest, read_json, write_json
+from medssm.core.files import digest, read_json, remove_temporaries, write_json
 from medssm.core.log import say, warn
 from medssm.data.integrity import Finding, check_manifest, format_findings
 from medssm.data.manifest import Manifest
@@ -83,6 +83,7 @@ def plan(
         "fingerprint": digest(fingerprint),
     }
     folder = workspace.preprocessed
+    remove_temporaries(folder)
     content = {**manifest.content, "numTraining": len(usable.cases)}
     write_json(folder / "dataset.json", content)
     write_json(folder / "dataset_fingerprint.json", fingerprint)

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medssm.core.errors import BadDataError
-from medssm.core.files import read_json, sha256, write_json
-
-RECORDS = ".medssm"
+from medssm.core.files import RECORDS, read_json, sha256, write_json
 
 
 @dataclass(frozen=True)

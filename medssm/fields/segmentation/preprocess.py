@@ -11,6 +11,7 @@ import numpy as np
 
 from medssm.core.errors import BadDataError, MachineError
 from medssm.core.files import (
+    RECORDS,
     atomic_path,
     digest,
     read_json,
@@ -32,7 +33,6 @@ _VOXELS_PER_SECOND = 1.5e6
 # a process pays several seconds for the import of torch and nnunetv2
 _WORTH_A_PROCESS_SECONDS = 15
 _MOST_WORKERS = 16
-_RECORDS = ".medssm"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def preprocess(
         for case in cases.values()
         if config.force or not is_done(case, plan, folder, config.verify)
     ]
-    complete = folder / _RECORDS / "complete.json"
+    complete = folder / RECORDS / "complete.json"
     if todo:
         complete.unlink(missing_ok=True)
         voxels = stored_voxels(plan, workspace) * len(todo) / len(cases)
@@ -173,7 +173,7 @@ def settings_hash(plan: Plan) -> str:
 
 def record_file(folder: Path, name: str) -> Path:
     """Where the record of a case lies; stock nnU-Net does not look into the folder."""
-    return folder / _RECORDS / "cases" / f"{name}.json"
+    return folder / RECORDS / "cases" / f"{name}.json"
 
 
 def is_done(case: Case, plan: Plan, folder: Path, verify: bool = False) -> bool:
@@ -254,7 +254,7 @@ def check_disk(cases: int, voxels: float, folder: Path) -> None:
 
 def _remove_strangers(folder: Path, cases: Mapping[str, Case]) -> None:
     """Cases that the data set no longer has: stock nnU-Net would train on whatever lies here."""
-    for record in (folder / _RECORDS / "cases").glob("*.json"):
+    for record in (folder / RECORDS / "cases").glob("*.json"):
         if record.stem not in cases:
             for ending in (".pkl", "_seg.b2nd", ".b2nd"):
                 (folder / f"{record.stem}{ending}").unlink(missing_ok=True)
