@@ -3,6 +3,7 @@
 //   out_k[pos_t] = silu(bias_k + sum_j w_k[j] x[pos_{t - (taps - 1) + j}])     (zeros before step 0)
 //
 // Steps are independent, so tasks are ranges of steps; the backward recomputes the sum before SiLU.
+#include "crew.h"
 #include "simd.h"
 
 constexpr int MOST_TAPS = 8;
@@ -113,11 +114,15 @@ template <class S> static void run(const ConvCall& g, int back) {
     });
 }
 #define EXPORT extern "C" __attribute__((visibility("default")))
-// 0: done, 1: the route table is no permutation of the positions
+// 0: done, 1: the route table is no permutation of the positions, 2: no memory
 EXPORT int medssm_conv(const ConvCall* g, int is_double, int back) {
-  if (g->pos && !back && !visits_every_position_once(g->pos, g->routes, g->length)) return 1;
-  if (g->batch * g->length * g->channels == 0) return 0;
-  is_double ? run<double>(*g, back) : run<float>(*g, back);
+  try {
+    if (g->pos && !back && !visits_every_position_once(g->pos, g->routes, g->length)) return 1;
+    if (g->batch * g->length * g->channels == 0) return 0;
+    is_double ? run<double>(*g, back) : run<float>(*g, back);
+  } catch (const std::bad_alloc&) {
+    return 2;
+  }
   return 0;
 }
 EXPORT int medssm_conv_call_size() { return int(sizeof(ConvCall)); }

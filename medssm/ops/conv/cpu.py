@@ -1,40 +1,28 @@
 """The native causal convolution on CPU as torch custom operators."""
 
-import ctypes
-import functools
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from medssm.ops.conv.inputs import ConvInputs
-from medssm.ops.native.build import NoCompilerError
-from medssm.ops.native.library import View, load, put
+from medssm.ops.native.library import load
+from medssm.ops.native.record import ABSENT, at, dense, launch, view
+from medssm.ops.native.variants import NoCompilerError
 
 SOURCE = Path(__file__).parent / "conv_cpu.cpp"
 MOST_TAPS = 8
 LEAST_STEPS = 256  # steps of a task: below this a thread costs more than it saves
-_SIZES = ["batch", "routes", "length", "channels", "taps", "silu", "threads", "segments"]
+WORDS = 8 + 5 + 4 * 6  # of the C struct
 
 
-class ConvCall(ctypes.Structure):
-    """The C struct of the same name."""
-
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in _SIZES),
-        *((name, ctypes.c_void_p) for name in ("pos", "weight", "bias", "dweight", "dbias")),
-        *((name, View) for name in ("x", "out", "dout", "dx")),
-    )
-
-
-@functools.cache
 def missing() -> str | None:
     """Say why this machine cannot run the native convolution; None when it can."""
     try:
         library = load(SOURCE)
     except (NoCompilerError, OSError) as error:
         return f"{error}."
-    assert library.medssm_conv_call_size() == ctypes.sizeof(ConvCall)
+    assert library.medssm_conv_call_size() == WORDS * 8
     return None
 
 
@@ -54,25 +42,13 @@ def run(call: ConvInputs) -> Tensor:
     return conv(call.x, call.weight, call.bias, call.table, call.silu)
 
 
-def _describe(x: Tensor, weight: Tensor, bias: Tensor | None, table: Tensor | None) -> ConvCall:
-    call = ConvCall()
-    call.batch, call.length, call.channels = x.shape
-    call.routes, _, call.taps = weight.shape
-    call.threads = torch.get_num_threads()
-    call.segments = max(1, min(4 * call.threads, call.length // LEAST_STEPS))
-    call.weight = weight.data_ptr()
-    call.bias = None if bias is None else bias.data_ptr()
-    call.pos = None if table is None else table.data_ptr()
-    put(call.x, x.unsqueeze(1))
-    return call
-
-
-def _launch(call: ConvCall, dtype: torch.dtype, back: bool) -> None:
-    failed = load(SOURCE).medssm_conv(ctypes.byref(call), int(dtype == torch.float64), int(back))
-    if failed:
-        raise ValueError(
-            "routes: every row of the table must visit each position 0..L-1 exactly once."
-        )
+def _sizes(x: Tensor, weight: Tensor, silu: bool) -> list[int]:
+    """The first words of the C struct."""
+    b, length, d = x.shape
+    k, _, taps = weight.shape
+    threads = torch.get_num_threads()
+    segments = max(1, min(4 * threads, length // LEAST_STEPS))
+    return [b, k, length, d, taps, silu, threads, segments]
 
 
 @torch.library.custom_op("medssm::conv_cpu", mutates_args=(), device_types="cpu")
@@ -80,15 +56,13 @@ def conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, table: Tensor | None, silu: bool
 ) -> Tensor:
     """Convolve forward: x (b, L, d) to (b, k, L, d)."""
-    weight = weight.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    table = None if table is None else table.contiguous()
-    call = _describe(x, weight, bias, table)
-    call.silu = int(silu)
+    weight, bias, table = dense(weight, bias, table)  # type: ignore[assignment]
     b, length, d = x.shape
     out = x.new_empty((b, weight.shape[0], length, d))
-    put(call.out, out)
-    _launch(call, weight.dtype, back=False)
+    pointers = [at(table), at(weight), at(bias), 0, 0]
+    views = [*view(x.unsqueeze(1)), *view(out), *ABSENT, *ABSENT]
+    words = [*_sizes(x, weight, silu), *pointers, *views]
+    launch(SOURCE, "medssm_conv", words, weight.dtype == torch.float64, back=False)
     return out
 
 
@@ -108,24 +82,18 @@ def conv_backward(
     silu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight and bias."""
-    weight = weight.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    table = None if table is None else table.contiguous()
-    call = _describe(x, weight, bias, table)
-    call.silu = int(silu)
+    weight, bias, table = dense(weight, bias, table)  # type: ignore[assignment]
     b, length, d = x.shape
     k, _, taps = weight.shape
+    sizes = _sizes(x, weight, silu)
     # several routes add up: not in a half type
     dx = x.new_empty((b, length, d), dtype=x.dtype if k == 1 else weight.dtype)
-    dweight = weight.new_empty((call.segments, b, k, d, taps))
-    dbias = weight.new_empty((call.segments, b, k, d))
-    put(call.dout, dout)
-    put(call.dx, dx.unsqueeze(1))
-    call.dweight, call.dbias = dweight.data_ptr(), dbias.data_ptr()
-    if x.numel() == 0:
-        dweight.zero_()
-        dbias.zero_()
-    _launch(call, weight.dtype, back=True)
+    empty = weight.new_zeros if x.numel() == 0 else weight.new_empty
+    dweight, dbias = empty((sizes[-1], b, k, d, taps)), empty((sizes[-1], b, k, d))
+    pointers = [at(table), at(weight), at(bias), at(dweight), at(dbias)]
+    views = [*view(x.unsqueeze(1)), *ABSENT, *view(dout), *view(dx.unsqueeze(1))]
+    words = [*sizes, *pointers, *views]
+    launch(SOURCE, "medssm_conv", words, weight.dtype == torch.float64, back=True)
     return dx.to(x.dtype), dweight.sum((0, 1)), dbias.sum((0, 1))
 
 

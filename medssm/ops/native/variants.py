@@ -51,8 +51,8 @@ VARIANTS = (
     ),
     Variant("avx2", _X86, ("-mavx2", "-mfma", "-mf16c"), frozenset({"avx2", "fma", "f16c"}), 32),
     # every 64-bit ARM has NEON and the compilers use it unasked
-    Variant("neon", ("aarch64", "arm64"), (), frozenset(), 32),
-    Variant("baseline", (), (), frozenset(), 32),
+    Variant("neon", ("aarch64", "arm64"), (), frozenset(), 16),
+    Variant("baseline", (), (), frozenset(), 16),
 )
 
 
