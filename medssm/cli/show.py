@@ -45,12 +45,26 @@ GROUPS = {
 def run_show(arguments: argparse.Namespace) -> Answer:
     """List the tables, the rows of one, or the signature of one row."""
     name, row = arguments.table, arguments.name
-    known = {**TABLES, **GROUPS, "stages": "", "datasets": "", "manifests": "", "backends": ""}
+    known = {
+        **TABLES,
+        **GROUPS,
+        "network": "",
+        "stages": "",
+        "datasets": "",
+        "manifests": "",
+        "backends": "",
+    }
     if name is None:
         rows = [[each, _meaning(each)] for each in known]
-        return Answer({"tables": list(known)}, table(rows, ("table", "what it holds")))
+        return Answer({"tables": known}, table(rows, ("table", "what it holds")))
     if name not in known:
         raise UsageError(f"there is no table {name!r}; {nearest(name, known)}")
+    if name == "network":
+        if row is None:
+            return _show_files(conf_folder() / "network", None, "network")
+        from medssm.cli.show_network import run_show_network
+
+        return run_show_network(arguments, _show_signature)
     if name in TABLES:
         return _show_table(TABLES[name], row)
     if name in GROUPS:
@@ -68,6 +82,7 @@ def _meaning(name: str) -> str:
     if name in GROUPS:
         return f"files of conf/{GROUPS[name]}, chosen by {GROUPS[name]}=NAME"
     return {
+        "network": "named networks (files of conf/network); with a NAME its cost, sizes, source",
         "stages": "the keys of plan, preprocess, train, predict and evaluate with their defaults",
         "datasets": "data sets under the home folder",
         "manifests": "public data sets that medssm knows",
@@ -129,6 +144,8 @@ def _show_signature(name: str, target: Callable[..., Any]) -> Answer:
 
 
 def _default(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return repr(dict(value))
     # a dataclass field with a factory shows as a marker object
     return "(built)" if type(value).__name__ == "_HAS_DEFAULT_FACTORY_CLASS" else repr(value)
 

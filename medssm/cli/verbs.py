@@ -121,7 +121,12 @@ VERBS: dict[str, Verb] = {
             Word("table", "networks, losses, budgets, datasets, ...", optional=True),
             Word("name", "one row of the table, explained", optional=True),
         ),
-        example="medssm show networks lightm_unet",
+        (
+            Flag(("--size",), "show network: input to count at, e.g. 224,224", "N,N"),
+            Flag(("--channels",), "show network: channels of that input (default 1)", "N"),
+            Flag(("--classes",), "show network: logits (default 2)", "N"),
+        ),
+        example="medssm show network vm_unet --size 256,256 --channels 3",
     ),
     "doctor": Verb(
         "say what this machine can do, and test it for two seconds",

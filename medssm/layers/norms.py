@@ -88,5 +88,14 @@ class MapBatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each channel."""
+        """Normalise each channel.
+
+        Raises:
+            BadArgumentError: In training there is one value a channel, hence no deviation.
+        """
+        if self.training and x.numel() == x.shape[-1]:
+            raise BadArgumentError(
+                f"batch norm cannot train on a single position of a single sample, found "
+                f"{tuple(x.shape)}; take a larger patch or batch"
+            )
         return super().forward(x.flatten(0, -2)).view(x.shape)
