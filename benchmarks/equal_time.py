@@ -32,11 +32,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[*OURS, "stock nnU-Net 3d_fullres"])
     chosen = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="medssm-contest-"))
-    _medssm(home, "import", "folder", str(chosen.source), "--name", chosen.name)
+    medssm(home, "import", "folder", str(chosen.source), "--name", chosen.name)
     rows = [_contest(name, home, chosen) for name in chosen.only]
     result = {
         "what": f"{chosen.name}, fold 0, {chosen.minutes:g} minutes of training each",
-        "machine": _machine(chosen.threads),
+        "machine": machine(chosen.threads),
         "rows": rows,
     }
     file = ROOT / "benchmarks" / "results" / f"equal_time_{chosen.name.lower()}.json"
@@ -51,7 +51,7 @@ def _contest(name: str, home: Path, chosen: argparse.Namespace) -> dict[str, Any
     started = time.monotonic()
     if name in OURS:
         run = name.replace(" ", "_")
-        _medssm(
+        medssm(
             home, "train", chosen.name, f"network={OURS[name]}", f"run={run}",
             f"trainer.max_time={chosen.minutes * 60:.0f}s", f"trainer.threads={chosen.threads}",
         )  # fmt: skip
@@ -67,7 +67,7 @@ def _contest(name: str, home: Path, chosen: argparse.Namespace) -> dict[str, Any
         steps = stock_nnunet.steps_done(validation)
     seconds = time.monotonic() - started
     scores = json.loads(
-        _medssm(
+        medssm(
             home, "evaluate", str(validation), "-r", str(home / "raw" / chosen.name),
             "-o", str(home / f"scores_{name.replace(' ', '_')}"), "--json",
         )
@@ -83,12 +83,14 @@ def _contest(name: str, home: Path, chosen: argparse.Namespace) -> dict[str, Any
     }
 
 
-def _medssm(home: Path, *words: str) -> str:
+def medssm(home: Path, *words: str) -> str:
+    """Run our command line in a home of its own; what it writes to stdout."""
     command = [sys.executable, "-m", "medssm.cli", *words, "--home", str(home)]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def _machine(threads: int) -> dict[str, Any]:
+def machine(threads: int) -> dict[str, Any]:
+    """Say on what the figures were taken."""
     from medssm.training.log_files import processor_name
 
     return {"processor": processor_name(), "threads": threads}
