@@ -71,8 +71,8 @@ def _system() -> str:
 def _platform(files: list[Path]) -> str:
     """The platform tag: manylinux by the youngest glibc symbol asked for, on other systems theirs.
 
-    The libraries ask for the C library, libm, libgcc_s and libstdc++ up to GLIBCXX_3.4.22, all of
-    which the manylinux policy allows from 2_17 on; only the version of glibc decides.
+    The libraries ask for the C library, libm and libgcc_s, which the manylinux policy allows from
+    2_17 on; only the version of glibc decides.
     """
     own = _system().replace("-", "_").replace(".", "_")
     if platform.libc_ver()[0] != "glibc" or not own.startswith("linux_"):

@@ -32,9 +32,14 @@ FLAGS = (
     "-w",
     "-Wno-psabi",
 )
-# half-float conversions of a young libgcc go inside; libstdc++ stays shared: what is used of it
-# (GLIBCXX_3.4.22) is what torch itself asks for, and a static one would ask for a younger glibc
-LINK = ("-Wl,--push-state,-Bstatic,-lgcc,--pop-state",)
+# libstdc++ and the half-float conversions of libgcc go inside, hidden: of condition variables alone
+# a library built by GCC 12 asks for GLIBCXX_3.4.30, which no manylinux tag tells and old systems lack
+LINK = (
+    "-static-libstdc++",
+    "-Wl,--push-state,-Bstatic,-lgcc,--pop-state",
+    "-Wl,--exclude-libs,ALL",
+    "-Wl,--gc-sections",
+)
 COMPILE_SECONDS = 900  # a machine under heavy load takes minutes
 _LOG = logging.getLogger("medssm")
 
@@ -109,7 +114,7 @@ def compile_library(cxx: str, source: Path, chosen: Variant, out: Path) -> None:
     """
     command = [*shlex.split(cxx), *FLAGS, *chosen.flags, f"-I{PACKAGE}", f"-I{source.parent}"]
     done = _run([*command, str(source), *LINK, "-o", str(out)])
-    if done.returncode:  # a linker without these words, or no libgcc beside clang
+    if done.returncode:  # a linker without these words, or no static libraries
         done = _run([*command, str(source), "-o", str(out)])
     if done.returncode:
         raise NoCompilerError(
