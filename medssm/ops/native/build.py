@@ -32,8 +32,8 @@ FLAGS = (
     "-w",
     "-Wno-psabi",
 )
-# libstdc++ and the half-float conversions of libgcc go inside, hidden: of condition variables alone
-# a library built by GCC 12 asks for GLIBCXX_3.4.30, which no manylinux tag tells and old systems lack
+# libstdc++ and the half-float conversions of libgcc go inside, hidden: GCC 12's condition variables
+# ask for GLIBCXX_3.4.30, which no manylinux tag tells and old systems lack
 LINK = (
     "-static-libstdc++",
     "-Wl,--push-state,-Bstatic,-lgcc,--pop-state",
@@ -135,7 +135,7 @@ def _key(source: Path, chosen: Variant) -> str:
     """A hash of everything that the library depends on: texts and flags."""
     headers = sorted({*PACKAGE.glob("*.h"), *source.parent.glob("*.h")})
     text = b"\0".join(file.read_bytes() for file in (source, *headers))
-    return hashlib.sha256(text + " ".join((*FLAGS, *chosen.flags)).encode()).hexdigest()[:16]
+    return hashlib.sha256(text + " ".join((*FLAGS, *LINK, *chosen.flags)).encode()).hexdigest()[:16]
 
 
 def _folders() -> tuple[Path, Path]:
