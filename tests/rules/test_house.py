@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "medssm/core/log.py": "TERM",
     "medssm/ops/native/build.py": "the user's cache folder and compiler",
     "medssm/ops/native/variants.py": "MEDSSM_NATIVE",
+    "medssm/ops/scan/triton_backend.py": "TRITON_INTERPRET, which Triton itself obeys",
     "medssm/training/ranks.py": "Lightning's launcher leaves its variables behind",
     "medssm/fields/segmentation/nnunet/staging.py": "nnunetv2 finds folders by variables",
 }

@@ -84,7 +84,7 @@ def conv_backward(
     silu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight and bias."""
-    b, length, d = x.shape
+    b, _, d = x.shape
     routes, _, taps = weight.shape
     dx = x.new_empty(x.shape)
     if not dout.numel():

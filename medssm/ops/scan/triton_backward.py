@@ -172,27 +172,31 @@ def tile_gradients(
     return q, w
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def gate_gradients(
-    dout_ptr, y_ptr, z_ptr, dz_ptr, p, dout_l, z_l, start, length, od, channels, reach,
-    T: tl.constexpr,
+    dout_ptr, y_ptr, z_ptr, dz_ptr, dout_b, dout_l, z_b, z_l,
+    length, channels, chunks, blocks, T: tl.constexpr, BD: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the gate: dout y silu'(z), written once for each position."""
-    dout = rows(dout_ptr, p, dout_l, start, 0, length, od, reach, T)
-    y = rows(y_ptr, p, channels, start, 0, length, od, reach, T)
-    z = rows(z_ptr, p, z_l, start, 0, length, od, reach, T)
-    for i in tl.static_range(T):
-        half = sigmoid(z[i])
-        dz = dout[i] * y[i] * half * (1.0 + z[i] * (1.0 - half))
-        mask = od < within(start + i, 0, length, reach)
-        tl.store(dz_ptr + (p[i] * channels + od), dz, mask=mask)
+    """Gradient of the gate, dout y silu'(z), for a tile of positions."""
+    block, tile, _, b = place(tl.program_id(0), blocks, chunks, 1)
+    t = (tile * T + tl.arange(0, T)).to(tl.int64)
+    od = block * BD + tl.arange(0, BD)
+    mask = (t < length)[:, None] & (od < channels)[None, :]
+    column = od[None, :]
+    dout = tl.load(dout_ptr + b * dout_b + t[:, None] * dout_l + column, mask=mask, other=0.0)
+    z = tl.load(z_ptr + b * z_b + t[:, None] * z_l + column, mask=mask, other=0.0).to(tl.float32)
+    dense = (b * length + t)[:, None] * channels + column
+    y = tl.load(y_ptr + dense, mask=mask, other=0.0).to(tl.float32)
+    half = sigmoid(z)
+    dz = dout.to(tl.float32) * y * half * (1.0 + z * (1.0 - half))
+    tl.store(dz_ptr + dense, dz, mask=mask)
 
 
 @triton.jit(do_not_specialize=COUNTS)
 def gradients(
     u_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, z_ptr, table_ptr, lengths_ptr,
-    dout_ptr, y_ptr, H_ptr, tiles_ptr, V_ptr, dA_ptr, dD_ptr, dbias_ptr, pairs_ptr,
-    du_sum_ptr, du_ptr, ddelta_sum_ptr, ddelta_ptr, dz_ptr,
+    dout_ptr, H_ptr, tiles_ptr, V_ptr, dA_ptr, dD_ptr, dbias_ptr, pairs_ptr,
+    du_sum_ptr, du_ptr, ddelta_sum_ptr, ddelta_ptr,
     u_b, u_k, u_l, delta_b, delta_k, delta_l, B_b, B_k, B_l, C_b, C_k, C_l, z_b, z_l,
     dout_b, dout_k, dout_l, du_b, du_k,
     length, channels, states, routes, chunks, chunk, blocks, mirrored,
@@ -291,13 +295,6 @@ def gradients(
                 store(du_ptr + to_du, p, du, start, length, od, channels, T)
             else:
                 store(du_sum_ptr + to_du, p, du, start, length, od, channels, T)
-            if GATE:
-                once = tl.where((k == 0) & (WINDOW == 0), channels, 0)
-                gate_gradients(
-                    dout_ptr + b * dout_b, y_ptr + b * length * channels, z_ptr + b * z_b,
-                    dz_ptr + b * length * channels, p, dout_l, z_l, start, length, od, channels,
-                    once, T,
-                )  # fmt: skip
         tl.store(dD_ptr + slot * channels + od, dD, mask=mine)
         tl.store(dbias_ptr + slot * channels + od, dbias, mask=mine)
         tl.debug_barrier()

@@ -1,6 +1,6 @@
 """Memory and launches of the Triton scan's backward. Imports Triton when called."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from medssm.ops.scan.triton_launch import (
 )
 from medssm.ops.scan.triton_plan import Launch, Plan
 from medssm.ops.scan.triton_routes import Inspection, inspect
+
+GATED = 32  # positions of a program where only the gate is left
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ def backward(
         made = _allocate(call, plans)
         dout = rows(dout)
         V = _adjoints(call, dout, dlast, found)
-        tensors = {"dout_ptr": dout, "y_ptr": y if call.z is not None else call.u,
-                   "V_ptr": V, "H_ptr": entering}  # fmt: skip
+        tensors = {"dout_ptr": dout, "V_ptr": V, "H_ptr": entering}
         for launch in plans:
             _launch(call, launch, made, tensors, found)
+        if call.z is not None:
+            _gate_gradients(call, dout, y, made.dz)
         dA, dbias = (torch.stack([one[i].sum((0, 2)) for one in made.sums]).sum(0) for i in (0, 2))
         dD = made.sums[0][1].sum((0, 2))  # a window has no skip
         start = V[:, :, 0].transpose(2, 3).contiguous()
@@ -130,6 +133,16 @@ def _adjoints(call: Operands, dout: Tensor, dlast: Tensor | None, found: Inspect
     return V
 
 
+def _gate_gradients(call: Operands, dout: Tensor, y: Tensor, dz: Tensor) -> None:
+    from medssm.ops.scan.triton_backward import gate_gradients
+
+    b, _, length, _, _ = call.sizes
+    sizes = replace(call.plan(), chunk=GATED, chunks=-(-length // GATED))
+    values = call.arguments(sizes, 0) | strides("dout", dout)
+    values |= {"dout_ptr": dout, "y_ptr": y, "dz_ptr": dz, "T": GATED}
+    run(gate_gradients, b * sizes.chunks * sizes.blocks, values, num_warps=4)
+
+
 def _launch(
     call: Operands, launch: Launch, made: Results, tensors: dict[str, Any], found: Inspection
 ) -> None:
@@ -152,11 +165,11 @@ def _launch(
             b * launch.groups * sizes.chunks * (sizes.chunk // triton_plan.BACK) * n * d
         ),
         "du_sum_ptr": made.du_sum, "du_ptr": made.du, "ddelta_sum_ptr": made.ddelta_sum,
-        "ddelta_ptr": made.ddelta, "dz_ptr": made.dz if call.z is not None else made.du,
+        "ddelta_ptr": made.ddelta,
         "du_b": made.du.stride(0), "du_k": 0 if shared else made.du.stride(1),
         "ENDS": launch.window > 0 or call.window == 0, "span": span, "MANY": span > 1,
         "blocks": made.pairs.shape[2],
         "SKIP": call.D is not None and not launch.window,
     }  # fmt: skip
     programs = b * launch.groups * sizes.chunks * made.pairs.shape[2]
-    run(gradients, programs, values | {"T": triton_plan.BACK}, **registers(launch.window))
+    run(gradients, programs, values | {"T": triton_plan.BACK}, **registers(call.wide))

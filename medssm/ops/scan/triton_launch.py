@@ -144,12 +144,12 @@ def run(kernel: Any, programs: int, arguments: dict[str, Any], **options: int) -
     kernel[(programs,)](**chosen, **(OPTIONS | options))
 
 
-def registers(window: int) -> dict[str, int]:
-    """The most registers of a thread of the backward: those it needs, but no more.
+def registers(wide: bool) -> dict[str, int]:
+    """The most registers of a thread of the backward: as many as it needs, so that none spills.
 
     Left alone, the compiler takes fewer and spills. Only NVIDIA's takes such an order.
     """
-    return {} if torch.version.hip else {"maxnreg": 224 if window else 184}
+    return {} if torch.version.hip else {"maxnreg": 248 if wide else 224}
 
 
 def run_carry(arguments: dict[str, Any], tasks: int, initial: Tensor | None, **flags: Any) -> None:
