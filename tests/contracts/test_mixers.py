@@ -12,11 +12,11 @@ NAMES = sorted({MIXERS[name]: name for name in sorted(MIXERS)}.values())  # each
 
 def tiny(name: str, spatial_dims: int = 3) -> torch.nn.Module:
     torch.manual_seed(0)
-    return build_mixer({"name": name, **TINY_MIXERS[name]}, CHANNELS, spatial_dims)
+    return build_mixer({"name": name, **TINY_MIXERS.get(name, {})}, CHANNELS, spatial_dims)
 
 
-def test_names_complete() -> None:
-    assert set(TINY_MIXERS) == set(MIXERS)
+def test_tiny_arguments_are_those_of_mixers() -> None:
+    assert set(TINY_MIXERS) <= set(MIXERS)
 
 
 @pytest.mark.parametrize("spatial_dims", GRIDS)

@@ -26,7 +26,7 @@ def build(network, mixer, spatial_dims):
     torch.manual_seed(0)
     tiny = {**TINY_NETWORKS[network], **WIDE[network]}
     place = {"spatial_dims": spatial_dims, "in_channels": 1, "out_channels": 2}
-    chosen = {"name": mixer, **TINY_MIXERS[mixer]}
+    chosen = {"name": mixer, **TINY_MIXERS.get(mixer, {})}
     return NETWORKS.build(**{"name": network, **tiny, **place, "mixer": chosen})
 
 
