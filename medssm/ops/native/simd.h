@@ -14,6 +14,9 @@
 #include <cstring>
 #include <utility>
 #include <vector>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define VBYTES 64
@@ -233,6 +236,9 @@ template <class S, int W, class T> static void gather_as(S* tile, Rows r, Steps 
   if (lanes < W) std::memset(tile, 0, sizeof(S) * W * s.count);
   if (r.lane == 1 && lanes == W) {
     for (int t = 0; t < s.count; t++) read_row<W>(tile + t * W, memory + s.at(t) * r.step);
+  } else if (r.lane == 0) {  // one number for all lanes, as an expanded gradient has
+    for (int t = 0; t < s.count; t++)
+      std::fill(tile + t * W, tile + t * W + lanes, S(widen(memory[s.at(t) * r.step])));
   } else {  // lanes outermost: with channels-first memory every inner run is contiguous
     for (int j = 0; j < lanes; j++)
       for (int t = 0; t < s.count; t++)
@@ -282,6 +288,23 @@ template <class S, int W> static __attribute__((noinline)) void scatter(const S*
 #endif
   }
 }
+// Rows of a later tile, asked for step by step while an earlier one is computed.
+struct Ahead {
+  Steps s{nullptr, 0, 0};
+  int count = 0;
+  const char* data[4];
+  int64_t bytes[4];
+  void add(const Rows& r) {  // where lanes lie side by side one row is one line of cache or two
+    if (!r.data || r.lane != 1) return;
+    data[count] = r.data;
+    bytes[count++] = r.step * item_size(r.kind);
+  }
+};
+INLINE void touch(const Ahead& a, int t) {
+  if (t >= a.s.count) return;
+  const int64_t p = a.s.at(t);
+  for (int i = 0; i < a.count; i++) __builtin_prefetch(a.data[i] + p * a.bytes[i], 0, 2);
+}
 template <class S> INLINE V<S> load_lanes(const S* p, int64_t step, int lanes) {
   V<S> v = V<S>{};
   if (p) for (int j = 0; j < lanes; j++) v[j] = p[j * step];
@@ -302,4 +325,17 @@ static bool visits_every_position_once(const int32_t* table, int64_t routes, int
     }
   }
   return true;
+}
+
+// ---- pages -------------------------------------------------------------------------------------
+// Fresh memory comes page by page at its first touch; large pages make that rare.
+static void want_large_pages(void* data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t page = uintptr_t(1) << 21;
+  const uintptr_t first = ((uintptr_t)data + page - 1) & ~(page - 1);
+  const uintptr_t end = ((uintptr_t)data + uintptr_t(bytes)) & ~(page - 1);
+  if (data && bytes >= int64_t(2 * page) && end > first) madvise((void*)first, end - first, MADV_HUGEPAGE);
+#else
+  (void)data, (void)bytes;
+#endif
 }

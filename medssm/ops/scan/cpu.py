@@ -1,15 +1,12 @@
 """The native scan on CPU as torch custom operators, with autograd and shapes for tracing."""
 
-import functools
-
 import torch
 from torch import Tensor
 
 from medssm.ops.native.library import CHUNK, lanes, load
-from medssm.ops.native.record import at, computing, dense, launch, view
+from medssm.ops.native.record import at, dense, launch, view
 from medssm.ops.native.variants import NoCompilerError
 from medssm.ops.scan.cpu_call import (
-    GROUP,
     MAX_RANK,
     SOURCE,
     WORDS,
@@ -17,6 +14,7 @@ from medssm.ops.scan.cpu_call import (
     results,
     segments,
     sizes,
+    small_gradients,
     struct,
 )
 from medssm.ops.scan.inputs import ScanInputs
@@ -98,7 +96,7 @@ def scan(
         views["z"], views["out"] = view(z.unsqueeze(1)), view(out)
     if z is None or y.numel():
         views["y"] = view(out if z is None else y, merge)
-    _launch(struct(head, pointers + [0] * 6, 0, views), u, back=False)
+    _launch(struct(head, pointers + [0] * 6, views), u, back=False)
     return out.to(u.dtype), y, starts, last
 
 
@@ -130,54 +128,35 @@ def scan_backward(
     softplus: bool,
     merge: bool,
     window: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of u, delta, [low-rank delta, B, C], A, D, bias, W, z and the initial state."""
+) -> list[Tensor]:
+    """Gradients of u, delta, B, C, z, A, D, bias, W and the initial state."""
     A, D, bias, W, table, lengths, dlast = dense(A, D, bias, W, table, lengths, dlast)  # type: ignore[assignment]
-    b, _, length, d = u.shape
-    k, _, n = A.shape
-    rank, wide = 0 if W is None else W.shape[2], computing(u)
-    pieces = segments(u, window, idle=2)
-    blocks, groups = -(-d // lanes(wide)), -(-n // GROUP)
-    parts = max(1, min(blocks, -(-torch.get_num_threads() // max(1, b * pieces))))
-    du, ddt, dz = gradients(u, dt, A, W, z)
-    # gradients of every step's B, C and low-rank delta; one copy for each part of the channels
-    steps = u.new_empty((parts, b, k, length, rank + 2 * n), dtype=wide)
-    first = steps[0]
-    low, dB, dC = first[..., :rank], first[..., rank : rank + n], first[..., rank + n :]
-    slots = (pieces, b, k, d)
-    shapes = ((*slots, n), slots, (*slots, groups), (*slots, rank, groups), (b, k, d, n))
-    small = [u.new_empty(shape, dtype=wide) for shape in shapes]
+    b, _, _, d = u.shape
+    du, ddt, dB, dC, dz = gradients(u, dt, A, B, C, W, z)
+    small = small_gradients(u, A, W)
     if u.numel() == 0:
         small = [each.zero_() for each in small]
         small[4] = small[4] if dlast is None else small[4].copy_(dlast)
-    else:
-        views = {"u": view(u), "dt": view(dt), "B": view(B), "C": view(C), "dB": view(dB),
-                 "dout": view(dout, merge), "du": view(du), "dC": view(dC),
-                 "ddt": view(low if rank else ddt)}  # fmt: skip
-        if z is not None:
-            views |= {"z": view(z.unsqueeze(1)), "y": view(y), "dz": view(dz.unsqueeze(1))}
-        head = sizes(u, A, W, softplus, window, (pieces, parts))
-        pointers = [at(x) for x in (table, lengths, A, D, bias, W, None, None, starts, dlast)]
-        pointers += map(at, small)
-        _launch(struct(head, pointers, steps.stride(0), views), u, back=True)
-    dA, dD, dbias, dW, dh0 = small
-    total = steps.view(steps.shape[1:]) if parts == 1 else steps.sum(0)
-    sums = (dA.sum((0, 1)), dD.sum((0, 1)), dbias.sum((0, 1, 4)), dW.sum((0, 1, 5)))
-    return du.to(u.dtype), ddt.to(dt.dtype), total, *sums, dz, dh0
+        return [du.to(u.dtype), ddt.to(dt.dtype), dB.zero_(), dC.zero_(), dz, *small]
+    views = {"u": view(u), "dt": view(dt), "B": view(B), "C": view(C), "dout": view(dout, merge),
+             "du": view(du), "ddt": view(ddt), "dB": view(dB), "dC": view(dC)}  # fmt: skip
+    if z is not None:
+        views |= {"z": view(z.unsqueeze(1)), "y": view(y), "dz": view(dz.unsqueeze(1))}
+    pieces = segments(u, window, idle=2)
+    blocks = -(-d // lanes(A.dtype))
+    parts = max(1, min(blocks, -(-torch.get_num_threads() // (b * pieces))))
+    head = sizes(u, A, W, softplus, window, (pieces, parts))
+    pointers = [at(x) for x in (table, lengths, A, D, bias, W, None, None, starts, dlast, *small)]
+    _launch(struct(head, pointers, views), u, back=True)
+    return [du.to(u.dtype), ddt.to(dt.dtype), dB, dC, dz, *small]
 
 
 @scan_backward.register_fake
 def _(  # type: ignore[no-untyped-def]
     dout, dlast, u, dt, A, B, C, D, bias, W, z, table, lengths, y, starts, softplus, merge, window
-) -> tuple[Tensor, ...]:
-    b, _, length, d = u.shape
-    k, _, n = A.shape
-    rank = 0 if W is None else W.shape[2]
-    du, ddt, dz = gradients(u, dt, A, W, z)
-    new = functools.partial(u.new_empty, dtype=computing(u))
-    small = (new((k, d, n)), new((k, d)), new((k, d)), new((k, d, rank)))
-    steps = new((b, k, length, rank + 2 * n))
-    return du.to(u.dtype), ddt.to(dt.dtype), steps, *small, dz, new((b, k, d, n))
+) -> list[Tensor]:
+    du, ddt, dB, dC, dz = gradients(u, dt, A, B, C, W, z)
+    return [du.to(u.dtype), ddt.to(dt.dtype), dB, dC, dz, *small_gradients(u, A, W)]
 
 
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -190,21 +169,19 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 def _backward(ctx, dout, _dy, _dstarts, dlast):  # type: ignore[no-untyped-def]
     saved = ctx.saved_tensors
-    u, dt, A, B, C, D, bias, W, z, *_ = saved
+    u, _, A, _, _, D, bias, W, z, *_ = saved
     if dout is None:
-        shape = (u.shape[0], 1 if ctx.flags[1] else A.shape[0], *u.shape[2:])
-        dout = u.new_zeros(shape)
-    elif u.stride(-1) == 1:
+        dout = u.new_zeros((u.shape[0], 1 if ctx.flags[1] else A.shape[0], *u.shape[2:]))
+    elif u.stride(-1) == 1 and dout.stride(-1) != 0:  # an expanded one is read as it is
         dout = dout.contiguous()
-    du, ddt, steps, dA, dD, dbias, dW, dz, dh0 = scan_backward(dout, dlast, *saved, *ctx.flags)
-    rank, n = (0 if W is None else W.shape[2]), A.shape[2]
-    low, dB, dC = steps.split((rank, n, n), dim=-1)
+    du, ddt, dB, dC, dz, dA, *small = scan_backward(dout, dlast, *saved, *ctx.flags)
+    dD, dbias, dW, dh0 = small
     return (
         du,
-        ddt if W is None else low.to(dt.dtype),
+        ddt,
         dA,
-        dB.to(B.dtype),
-        dC.to(C.dtype),
+        dB,
+        dC,
         None if D is None else dD,
         None if bias is None else dbias,
         None if W is None else dW,

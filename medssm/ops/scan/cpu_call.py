@@ -11,7 +11,7 @@ from medssm.ops.native.record import Words, computing
 SOURCE = Path(__file__).parent / "scan_cpu.cpp"
 GROUP = 16  # states in one pass, as in the source
 MAX_RANK = 16  # largest low-rank step that the kernel multiplies out itself
-WORDS = 11 + 15 + 1 + 13 * 6  # of the C struct
+WORDS = 11 + 15 + 13 * 6  # of the C struct
 Pair = tuple[int, int]
 
 
@@ -57,17 +57,27 @@ def _padded(n: int, wide: torch.dtype) -> int:
 
 
 def gradients(
-    u: Tensor, dt: Tensor, A: Tensor, W: Tensor | None, z: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Allocate the gradients of u, of a full-rank delta and of z."""
+    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, W: Tensor | None, z: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Allocate the gradients of u, delta, B, C and z."""
     wide = computing(u)
     k, _, n = A.shape
     passes = n > GROUP
     du = like(u, tuple(u.shape), wide if passes or u.shape[1] < k else u.dtype)
-    kind = wide if passes else dt.dtype
-    ddt = like(dt, tuple(dt.shape), kind) if W is None else dt.new_empty(0)
+    if W is None:
+        ddt = like(dt, tuple(dt.shape), wide if passes else dt.dtype)
+    else:
+        ddt = dt.new_empty(dt.shape)
     dz = u.new_empty(0) if z is None else torch.empty_like(z, memory_format=torch.contiguous_format)
-    return du, ddt, dz
+    return du, ddt, B.new_empty(B.shape), C.new_empty(C.shape), dz
+
+
+def small_gradients(u: Tensor, A: Tensor, W: Tensor | None) -> list[Tensor]:
+    """Allocate the gradients of A, D, bias, W and the initial state."""
+    k, d, n = A.shape
+    rank = 0 if W is None else W.shape[2]
+    shapes = ((k, d, n), (k, d), (k, d), (k, d, rank), (u.shape[0], k, d, n))
+    return [A.new_empty(shape) for shape in shapes]
 
 
 def sizes(
@@ -95,11 +105,9 @@ def segments(u: Tensor, window: int, idle: int) -> int:
     return max(1, min(-(-threads // tasks), chunks(length, window) // 2))
 
 
-def struct(
-    head: list[int], pointers: list[int], part_stride: int, views: dict[str, Words]
-) -> list[int]:
+def struct(head: list[int], pointers: list[int], views: dict[str, Words]) -> list[int]:
     """All words of the struct, in its order."""
-    words = [*head, *pointers, part_stride]
+    words = [*head, *pointers]
     for name in ("u", "dt", "B", "C", "z", "y", "out", "dout", "du", "ddt", "dB", "dC", "dz"):
         words += views.get(name, (0, 0, 0, 0, 0, 0))
     return words

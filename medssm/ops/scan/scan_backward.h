@@ -25,6 +25,7 @@ template <class S, int N> struct BackColumn {  // what one channel block carries
     load_states<S, N>(A, g.A, w.rate(g), g.states, w);
     for (int n = 0; n < N; n++) carry[n] = from_right[n];
   }
+  // into the private sums of this segment and batch element
   void finish(const ScanCall& g, const Walk<S>& w, int64_t segment) const {
     const int64_t row = ((segment * g.batch + w.b) * g.routes + w.k) * g.channels + w.first;
     store_states<S, N>(g.dA, row * g.states + w.group * GROUP, g.states, dA, w);
@@ -98,12 +99,14 @@ template <class S, int N> struct Scratch {
 };
 
 template <class S, int N, bool LOCAL> INLINE void replay(Scratch<S, N>& m, const V<S>* A, int n0,
-                                                         const S* start, int count, int window) {
+                                                         const S* start, int count, int window,
+                                                         const Ahead& next) {
   constexpr int R = Scratch<S, N>::R;
   V<S> A2[R], h[R], k[R];
   std::memcpy(h, start + n0 * LANES<S>, sizeof(h));
   for (int n = 0; n < R; n++) { A2[n] = A[n0 + n] * S(LOG2E); m.h[n] = h[n]; k[n] = V<S>{}; }
   for (int t = 0; t < count; t++) {
+    if (n0 == 0) touch(next, t);
     const V<S> s = m.x.s[t], su = m.x.su[t], e = m.x.e[t];
     const S *B = m.x.B + t * N + n0, *C = m.x.C + t * N + n0;
     if (LOCAL && t % window == 0)
@@ -215,16 +218,51 @@ template <class S, int N> static void finish_steps(Scratch<S, N>& m, BackColumn<
   scatter<S, L>((const S*)m.ds, rows_of(g.ddt, w.b, w.k, w.first), s.all, w.lanes, w.group > 0);
 }
 
-template <class S> static Rows part_rows(const ScanCall& g, const View& v, const Walk<S>& w,
-                                         int64_t part, int64_t first) {
-  Rows r = rows_of(v, w.b, w.k, first);
-  r.data += part * g.part_stride * item_size(v.kind);
-  return r;
-}
+// Where the parts of the channels leave their sums: each in its own copy, added up at the end, or,
+// where there is one part, in the results.
+template <class S> struct PartSums {
+  std::unique_ptr<S[]> data;
+  int64_t batch, routes, length, states, rank, width, part;  // numbers of a step, of a part
+  explicit PartSums(const ScanCall& g)
+      : batch(g.batch), routes(g.routes), length(g.length), states(g.states), rank(g.rank),
+        width(2 * g.states + g.rank), part(g.batch * g.routes * g.length * width) {
+    // several groups of states add to a low-rank gradient: not in a half type
+    if (g.parts > 1 || (g.rank && groups_of(g) > 1)) data.reset(new S[size_t(part * g.parts)]);
+  }
+  View view(const View& result, int64_t column, int64_t i) const {
+    if (!data) return result;
+    S* first = data.get() + i * part + column;
+    return {(char*)first, {routes * length * width, length * width, width, 1}, sizeof(S) == 8};
+  }
+  View dB(const ScanCall& g, int64_t i) const { return view(g.dB, 0, i); }
+  View dC(const ScanCall& g, int64_t i) const { return view(g.dC, states, i); }
+  View low(const ScanCall& g, int64_t i) const { return view(g.ddt, 2 * states, i); }
+  // adds the parts of some steps of one result up
+  void add_up(const ScanCall& g, const View& to, int64_t column, int64_t columns, int64_t b, int64_t k,
+              Steps s) const {
+    alignas(64) S sums[CHUNK * GROUP];
+    for (int64_t j = 0; j < columns; j += GROUP) {
+      const int w = int(std::min<int64_t>(GROUP, columns - j));
+      for (int t = 0; t < s.count; t++)
+        for (int n = 0; n < w; n++) {
+          const S* at = data.get() + ((b * routes + k) * length + s.t0 + t) * width + column + j + n;
+          S sum = 0;
+          for (int64_t i = 0; i < g.parts; i++) sum += at[i * part];
+          sums[t * GROUP + n] = sum;
+        }
+      scatter<S, GROUP>(sums, rows_of(to, b, k, j), s, w, false);
+    }
+  }
+  void finish(const ScanCall& g, int64_t b, int64_t k, int64_t t0) const {
+    const Steps s{nullptr, t0, int(std::min<int64_t>(CHUNK, length - t0))};
+    add_up(g, g.dB, 0, states, b, k, s);
+    add_up(g, g.dC, states, states, b, k, s);
+    if (rank) add_up(g, g.ddt, 2 * states, rank, b, k, s);
+  }
+};
 // which: 0 writes dB, 1 writes dC
-template <class S, int N> static void write_sums(Scratch<S, N>& m, const ScanCall& g,
-                                                 const Walk<S>& w, int64_t part, const Span& s,
-                                                 int which) {
+template <class S, int N> static void write_sums(Scratch<S, N>& m, const Walk<S>& w, const View& to,
+                                                 const Span& s, int which) {
   typedef ChannelSums<S, N> Sums;
   constexpr int R = Sums::R, HALF = Sums::HALF;
   std::memset(m.rows, 0, sizeof(S) * size_t(N * s.all.count));
@@ -233,22 +271,21 @@ template <class S, int N> static void write_sums(Scratch<S, N>& m, const ScanCal
       const int flat = n / R * R * CHUNK + t * R + n % R;
       m.rows[t * N + n] = ((const S*)m.over.sums)[flat / HALF * LANES<S> + which * HALF + flat % HALF];
     }
-  const View& to = which ? g.dC : g.dB;
-  scatter<S, N>(m.rows, part_rows(g, to, w, part, w.group * GROUP), s.all, w.states, false);
+  scatter<S, N>(m.rows, rows_of(to, w.b, w.k, w.group * GROUP), s.all, w.states, false);
 }
-template <class S, int N> static void write_low(Scratch<S, N>& m, const ScanCall& g,
-                                                const Walk<S>& w, int64_t part, const Span& s) {
-  const int rank = int(g.rank);
+template <class S, int N> static void write_low(Scratch<S, N>& m, const Walk<S>& w, const View& to,
+                                                const Span& s, int rank) {
   std::memset(m.rows, 0, sizeof(S) * size_t(RANK * s.all.count));
   for (int t = 0; t < s.count; t++)
     for (int r = 0; r < rank; r++) m.rows[t * RANK + r] = m.over.low[t * rank + r];
-  scatter<S, RANK>(m.rows, part_rows(g, g.ddt, w, part, 0), s.all, rank, w.group > 0);
+  scatter<S, RANK>(m.rows, rows_of(to, w.b, w.k, 0), s.all, rank, w.group > 0);
 }
 // Chunks c0 .. c1 of `blocks` channel blocks from w on.
 template <class S, int N, bool LOCAL> static void back_chunks(const ScanCall& g, const Walk<S>& w,
                                                               int64_t blocks, int64_t part,
                                                               int64_t c0, int64_t c1,
-                                                              BackColumn<S, N>* columns) {
+                                                              BackColumn<S, N>* columns,
+                                                              const PartSums<S>& parts) {
   const std::unique_ptr<Scratch<S, N>> scratch(new Scratch<S, N>);
   Scratch<S, N>& m = *scratch;
   for (int64_t c = c1 - 1; c >= c0; c--) {
@@ -260,14 +297,15 @@ template <class S, int N, bool LOCAL> static void back_chunks(const ScanCall& g,
       read_steps<S, N, true>(m.x, g, at, columns[i].fixed, s);
       read_gradient<S, N>(m.x, g, at, s.all, true);
       const S* start = start_of_chunk<S, N>(g, at, c);
+      const Ahead next = c > c0 ? ahead_of<S>(g, at, c - 1, g.dout) : Ahead{};
       for (int n0 = 0; n0 < N; n0 += Scratch<S, N>::R) {
-        replay<S, N, LOCAL>(m, columns[i].A, n0, start, s.count, int(g.window));
+        replay<S, N, LOCAL>(m, columns[i].A, n0, start, s.count, int(g.window), next);
         step_back<S, N, LOCAL>(m, columns[i], n0, s.count, int(g.window), i == 0);
       }
       finish_steps<S, N>(m, columns[i], g, at, s, i == 0);
     }
-    write_sums<S, N>(m, g, w, part, s, 0);
-    write_sums<S, N>(m, g, w, part, s, 1);
-    if (g.rank) write_low<S, N>(m, g, w, part, s);
+    write_sums<S, N>(m, w, parts.dB(g, part), s, 0);
+    write_sums<S, N>(m, w, parts.dC(g, part), s, 1);
+    if (g.rank) write_low<S, N>(m, w, parts.low(g, part), s, int(g.rank));
   }
 }

@@ -143,7 +143,8 @@ template <class S, int N, Mode MODE> static void forward(const ScanCall& g) {
 template <class S, int N, bool LOCAL> static void back_segment(const ScanCall& g, int64_t b,
                                                                int64_t k, int64_t group, int64_t part,
                                                                int64_t segment,
-                                                               Carries<S, N>& carries) {
+                                                               Carries<S, N>& carries,
+                                                               const PartSums<S>& parts) {
   const int64_t all = blocks_of<S>(g), first = part * all / g.parts;
   const int64_t blocks = (part + 1) * all / g.parts - first;
   std::vector<BackColumn<S, N>> columns(static_cast<size_t>(blocks));
@@ -151,7 +152,7 @@ template <class S, int N, bool LOCAL> static void back_segment(const ScanCall& g
     columns[size_t(i)].start(g, Walk<S>(g, b, k, group, first + i),
                              carries.at(b, first + i, segment));
   back_chunks<S, N, LOCAL>(g, Walk<S>(g, b, k, group, first), blocks, part, segment_start(g, segment),
-                           segment_start(g, segment + 1), columns.data());
+                           segment_start(g, segment + 1), columns.data(), parts);
   for (int64_t i = 0; i < blocks; i++)
     columns[size_t(i)].finish(g, Walk<S>(g, b, k, group, first + i), segment);
 }
@@ -171,7 +172,39 @@ template <class S, int N> static void carry_left(const ScanCall& g, Carries<S, N
     }
   }
 }
-template <class S, int N, bool LOCAL> static void backward(const ScanCall& g) {
+// Gradients that sum over batch and segments: each task has its own, added up at the end.
+template <class S> struct SlotSums {
+  std::unique_ptr<S[]> data;
+  const ScanCall& results;
+  ScanCall own;  // the call, its small gradients in `data`
+  explicit SlotSums(const ScanCall& g) : results(g), own(g) {
+    const int64_t channels = slots() * g.routes * g.channels, groups = groups_of(g);
+    data.reset(new S[size_t(channels * (g.states + 1 + groups + g.rank * groups))]);
+    S* at = data.get();
+    own.dA = at;
+    own.dD = at += channels * g.states;
+    own.dbias = at += channels;
+    own.dW = at + channels * groups;
+  }
+  int64_t slots() const { return results.segments * results.batch; }
+  void add(void* to, const void* from, int64_t count, int64_t groups) const {
+    for (int64_t i = 0; to && i < count; i++) {
+      S sum = 0;
+      for (int64_t slot = 0; slot < slots(); slot++)
+        for (int64_t j = 0; j < groups; j++) sum += ((const S*)from)[(slot * count + i) * groups + j];
+      ((S*)to)[i] = sum;
+    }
+  }
+  void add_up() const {
+    const ScanCall& g = results;
+    const int64_t channels = g.routes * g.channels;
+    add(g.dA, own.dA, channels * g.states, 1);
+    add(g.dD, own.dD, channels, 1);
+    add(g.dbias, own.dbias, channels, groups_of(g));
+    add(g.dW, own.dW, channels * g.rank, groups_of(g));
+  }
+};
+template <class S, int N, bool LOCAL> static void backward_pass(const ScanCall& g, const PartSums<S>& parts) {
   const int64_t blocks = blocks_of<S>(g), tasks = g.batch * blocks;
   Carries<S, N> carries(g);
   // from the right of the whole length comes the gradient of the last state
@@ -187,7 +220,7 @@ template <class S, int N, bool LOCAL> static void backward(const ScanCall& g) {
       for (int64_t k = 0; k < g.routes; k++)
         for (int64_t group = 0; group < groups_of(g); group++) {
           prepare(b, k, group, part * blocks / g.parts, (part + 1) * blocks / g.parts);
-          back_segment<S, N, LOCAL>(g, b, k, group, part, 0, carries);
+          back_segment<S, N, LOCAL>(g, b, k, group, part, 0, carries, parts);
         }
     });
   for (int64_t k = 0; k < g.routes; k++)
@@ -206,9 +239,21 @@ template <class S, int N, bool LOCAL> static void backward(const ScanCall& g) {
       carry_left<S, N>(g, carries, k, group);
       parallel_for(g.batch * g.parts * g.segments, g.threads, [&](int64_t j) {
         const int64_t b = j % g.batch, part = j / g.batch % g.parts, segment = j / g.batch / g.parts;
-        back_segment<S, N, LOCAL>(g, b, k, group, part, segment, carries);
+        back_segment<S, N, LOCAL>(g, b, k, group, part, segment, carries, parts);
       });
     }
+}
+
+template <class S, int N, bool LOCAL> static void backward(const ScanCall& g) {
+  const PartSums<S> parts(g);
+  const SlotSums<S> slots(g);
+  backward_pass<S, N, LOCAL>(slots.own, parts);
+  slots.add_up();
+  if (!parts.data) return;
+  const int64_t chunks = (g.length + CHUNK - 1) / CHUNK;
+  parallel_for(g.batch * g.routes * chunks, g.threads, [&](int64_t i) {
+    parts.finish(g, i / chunks / g.routes, i / chunks % g.routes, i % chunks * CHUNK);
+  });
 }
 
 // ---- the door ----------------------------------------------------------------------------------
@@ -217,12 +262,19 @@ template <class S, int N> static void run(const ScanCall& g, int back) {
   if (back) local ? backward<S, N, true>(g) : backward<S, N, false>(g);
   else local ? forward<S, N, LOCAL>(g) : forward<S, N, OUTPUTS>(g);
 }
+static void want_large_pages_for(const ScanCall& g, const View& v) {
+  const int64_t last = (g.batch - 1) * v.stride[0] + (g.routes - 1) * v.stride[1] +
+                       (g.length - 1) * v.stride[2] + (g.channels - 1) * v.stride[3];
+  want_large_pages(v.data, (last + 1) * item_size(v.kind));
+}
 #define EXPORT extern "C" __attribute__((visibility("default")))
 // 0: done, 1: the route table is no permutation of the positions, 2: no memory
 EXPORT int medssm_scan(const ScanCall* g, int is_double, int back) {
   try {
     if (g->pos && !back && !visits_every_position_once(g->pos, g->routes, g->length)) return 1;
     if (g->batch * g->length * g->channels == 0) return 0;
+    for (const View* v : {&g->y, &g->out, &g->du}) want_large_pages_for(*g, *v);
+    if (!g->rank) want_large_pages_for(*g, g->ddt);
     if (is_double) run<double, GROUP>(*g, back);  // for gradcheck: one size, padded
     else if (g->states == 1) run<float, 1>(*g, back);
     else if (g->states == 2) run<float, 2>(*g, back);

@@ -39,10 +39,12 @@ template <class S, int N> static void write_steps(Tiles<S, N>& x, const ScanCall
 enum Mode { OUTPUTS, STATES, LOCAL };  // STATES: only the end state and the sum of s
 // R states from n0 on over the steps of a chunk; LOCAL keeps the decays.
 template <class S, int N, int R, Mode MODE> INLINE void sweep_right(Tiles<S, N>& x, Column<S, N>& q,
-                                                                    int n0, int count, V<S>* decay) {
+                                                                    int n0, int count, V<S>* decay,
+                                                                    const Ahead& next) {
   V<S> h[R], A2[R];
   for (int n = 0; n < R; n++) { h[n] = q.h[n0 + n]; A2[n] = q.A2[n0 + n]; }
   for (int t = 0; t < count; t++) {
+    if (n0 == 0) touch(next, t);
     const V<S> s = x.s[t], su = x.su[t];
     const S *B = x.B + t * N + n0, *C = x.C + t * N + n0;
     V<S> even = MODE == STATES ? V<S>{} : x.y[t], odd = V<S>{};
@@ -78,7 +80,8 @@ template <class S, int N, int R> INLINE void sweep_left(Tiles<S, N>& x, int n0, 
   }
 }
 template <class S, int N, Mode MODE> static void scan_chunk(Tiles<S, N>& x, Column<S, N>& q,
-                                                            int count, int window) {
+                                                            int count, int window,
+                                                            const Ahead& next) {
   constexpr int R = std::min(N, MODE == LOCAL ? LOCAL_SWEEP : SWEEP);
   V<S> decay[MODE == LOCAL ? CHUNK * R : 1];
   for (int t = 0; t < count; t++) {
@@ -86,7 +89,7 @@ template <class S, int N, Mode MODE> static void scan_chunk(Tiles<S, N>& x, Colu
     else x.y[t] = q.fixed.D * x.u[t];
   }
   for (int n0 = 0; n0 < N; n0 += R) {
-    sweep_right<S, N, R, MODE>(x, q, n0, count, decay);
+    sweep_right<S, N, R, MODE>(x, q, n0, count, decay, next);
     if (MODE == LOCAL) sweep_left<S, N, R>(x, n0, count, window, decay);
   }
 }
@@ -104,7 +107,8 @@ template <class S, int N, Mode MODE> static void scan_chunks(const ScanCall& g, 
       Column<S, N>& q = columns[i];
       if (MODE != STATES && g.starts) std::memcpy(start_of_chunk<S, N>(g, at, c), q.h, sizeof(q.h));
       read_steps<S, N, false>(x, g, at, q.fixed, s);
-      scan_chunk<S, N, MODE>(x, q, s.count, int(g.window));
+      const Ahead next = c + 1 < c1 ? ahead_of<S>(g, at, c + 1, MODE != STATES ? g.y : View{}) : Ahead{};
+      scan_chunk<S, N, MODE>(x, q, s.count, int(g.window), next);
       if (MODE != STATES) write_steps<S, N>(x, g, at, s);
     }
   }

@@ -12,8 +12,7 @@ extern "C" struct ScanCall {  // mirrored in cpu_call.py
   const void *A, *D, *bias, *W, *h0;                     // (k,d,n) (k,d) (k,d) (k,d,r) (b,k,d,n)
   void *hT, *starts;                                     // (b,k,d,n); states at chunk starts
   const void* dhT;
-  void *dA, *dD, *dbias, *dW, *dh0;                      // first four: (segments, b, k, d, ...)
-  int64_t part_stride;                                   // of dB, dC and the low rank ddt
+  void *dA, *dD, *dbias, *dW, *dh0;                      // as A, D, bias, W, h0
   View u, dt, B, C, z, y, out, dout, du, ddt, dB, dC, dz;
 };
 
@@ -57,6 +56,16 @@ struct Span {
 };
 template <class S> static void clear_rest(V<S>* tile, const Span& s) {
   for (int t = s.count; t < s.all.count; t++) tile[t] = V<S>{};
+}
+
+// What a later chunk will read, and one tensor more that it reads or writes.
+template <class S> static Ahead ahead_of(const ScanCall& g, const Walk<S>& w, int64_t c, const View& more) {
+  Ahead next;
+  next.s = Span(g, w, c).all;
+  next.add(rows_of(g.u, w.b, w.k, w.first));
+  if (!g.rank) next.add(rows_of(g.dt, w.b, w.k, w.first));
+  next.add(rows_of(more, w.b, w.k, w.first));
+  return next;
 }
 
 template <class S, int N> static S* start_of_chunk(const ScanCall& g, const Walk<S>& w, int64_t c) {
