@@ -114,7 +114,7 @@ class AtrousMamba(nn.Module):
         padded = _padded(u, size, self.step)
         tokens, whole = padded.flatten(1, -2), padded.shape[1:-1]
         # each route stops where its own cells end; the sum takes one output a cell
-        cells = tokens.new_full((len(u),), tokens.shape[1] // self.parts, dtype=torch.int32)
+        cells = tokens.new_full((u.shape[0],), tokens.shape[1] // self.parts, dtype=torch.int32)
         routes = sub_grids(self.step, *whole)
         arguments = self.scan.arguments(tokens, lambda weights: self.project(padded, weights))
         y = selective_scan(tokens, **arguments, routes=routes, lengths=cells)
@@ -132,10 +132,10 @@ class AtrousMamba(nn.Module):
         apart = [part for each in u.shape[1:-1] for part in (each // self.step, self.step)]
         made = torch.einsum(
             f"b{grid}e,{offsets[::-1]}re->b{grid}r",
-            u.reshape(len(u), *apart, u.shape[-1]),
+            u.reshape(u.shape[0], *apart, u.shape[-1]),
             weights.reshape(*(self.step,) * rank, *weights.shape[1:]),
         )
-        return made.reshape(len(u), 1, -1, weights.shape[1]).expand(-1, self.parts, -1, -1)
+        return made.reshape(u.shape[0], 1, -1, weights.shape[1]).expand(-1, self.parts, -1, -1)
 
     def kernel_cost(self, tokens: int) -> KernelCost:
         """What the fused operator computes: each cell is visited by one route."""

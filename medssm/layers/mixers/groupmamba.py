@@ -112,7 +112,7 @@ class GroupMamba(nn.Module):
         count = len(self.value_weight)
 
         def apart(each: Tensor) -> Tensor:  # (B, *S, C) to (B, K, L, C / K), a view
-            return each.reshape(len(each), -1, count, each.shape[-1] // count).transpose(1, 2)
+            return each.reshape(each.shape[0], -1, count, each.shape[-1] // count).transpose(1, 2)
 
         of_group = apart(h)
         value = torch.einsum("bkld,ked->blke", of_group, self.value_weight)
