@@ -12,7 +12,7 @@ from torch import nn
 from medssm.core.log import say, warn
 from medssm.data.manifest import read_manifest
 from medssm.fields.segmentation.evaluate import EvaluateConfig, evaluate
-from medssm.fields.segmentation.folder_prediction import predict_to_folder
+from medssm.fields.segmentation.folder_prediction import predict_to_folder, windows_at_once
 from medssm.fields.segmentation.inputs import InputCase
 from medssm.fields.segmentation.patches import Store
 from medssm.fields.segmentation.plan_file import Plan
@@ -82,14 +82,15 @@ def validate_fold(
 def validation_seconds(
     network: nn.Module, plan: Plan, store: Store, names: Sequence[str], config: Any
 ) -> float:
-    """Estimate how long the full validation takes, by timing one window.
+    """Estimate how long the full validation takes, by timing one pass.
 
     Returns:
         Seconds, with a margin.
     """
-    window = torch.zeros(1, plan.num_channels, *plan.patch_size)
+    at_once = windows_at_once(plan.patch_size, torch.device("cpu"))
+    window = torch.zeros(at_once, plan.num_channels, *plan.patch_size)
     network.eval()
-    each = min(_seconds(network, window) for _ in range(_TIMINGS))
+    each = min(_seconds(network, window) for _ in range(_TIMINGS)) / at_once
     network.train()
     windows = 0.0
     for name in names:

@@ -1,5 +1,6 @@
 """Cases to a folder of label maps: each on its own, streamed, atomic, resumable."""
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from medssm.core.errors import InterruptedRunError, MedssmError
@@ -29,6 +31,10 @@ from medssm.inference.streaming import Scratch
 from medssm.inference.windows import WindowSettings
 from medssm.training.interruption import Interruption
 
+# voxels in one forward pass with which a device is busy: the activations still fit its caches (CPU)
+_BUSY_VOXELS = {"cpu": 2**16, "cuda": 2**20}
+_MOST_WINDOWS = 32
+
 
 @dataclass(frozen=True)
 class PredictSettings:
@@ -42,7 +48,8 @@ class PredictSettings:
         overwrite: Predict again what is there and fits.
         device: "auto", "cpu", "cuda" or "cuda:1".
         autocast: Half precision on a GPU.
-        window_batch: Windows a forward pass.
+        window_batch: Windows a forward pass; None takes as many as the device is busy with:
+            planes are small, and one at a time leaves it idle.
         workers: Cases preprocessed ahead while the network computes.
         scratch: Folder for temporary files; None takes the output folder.
     """
@@ -54,7 +61,7 @@ class PredictSettings:
     overwrite: bool = False
     device: str = "auto"
     autocast: bool = True
-    window_batch: int = 1
+    window_batch: int | None = None
     workers: int = 1
     scratch: Path | str | None = None
 
@@ -140,7 +147,7 @@ def predict_to_folder(
         windows=WindowSettings(
             size=tuple(plan.patch_size),
             step=settings.step_size,
-            batch_size=settings.window_batch,
+            batch_size=settings.window_batch or windows_at_once(plan.patch_size, device),
             mirror_axes=mirror_axes if settings.mirroring else (),
             autocast=settings.autocast and device.type == "cuda",
         ),
@@ -269,3 +276,9 @@ def _prepared_ahead(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def windows_at_once(window: Sequence[int], device: torch.device) -> int:
+    """How many windows of a size a forward pass takes, if nobody asks for a number."""
+    busy = _BUSY_VOXELS.get(device.type, _BUSY_VOXELS["cpu"])
+    return max(1, min(_MOST_WINDOWS, busy // math.prod(window)))

@@ -1,5 +1,6 @@
 """How much memory a training step of our networks takes: measured on two small patches."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +11,14 @@ from medssm.core.log import detail
 from medssm.data.manifest import Manifest
 from medssm.fields.segmentation.nnunet.planner import MemoryModel
 from medssm.networks import NETWORKS
+from medssm.networks.cost import cost
+from medssm.networks.sizes import next_sizes
 
 # float32 weights, gradients, two moments of Adam and the averaged weights
 _COPIES_OF_WEIGHTS = 5
 # what a step takes beside the activations that are kept: 1.12 seen on a processor, and a margin
 _WORKSPACE = 1.3
-_SMALL = {2: ((64, 64), (96, 96)), 3: ((16, 16, 16), (32, 32, 32))}
+_SMALLEST = {2: 64, 3: 16}
 
 
 def memory_models(
@@ -66,12 +69,18 @@ def bytes_per_voxel(network: nn.Module, spatial_dims: int, channels: int) -> flo
     step, since other kernels run there; else what the forward pass keeps for the backward pass.
     """
     device = torch.device(measuring_device())
-    measure = peak_bytes if device.type == "cuda" else kept_bytes
     network = network.to(device)
+    # two voxels at least at the bottom, where a norm could not work on one
+    multiples = [2 * each for each in getattr(network, "divisors", (1,) * spatial_dims)]
+    smallest = next_sizes((_SMALLEST[spatial_dims],) * spatial_dims, multiples)
     kept = []
-    for size in _SMALL[spatial_dims]:
-        x = torch.zeros(1, channels, *size, device=device)
-        kept.append((measure(network, x), x[0, 0].numel()))
+    for times in (1, 2):
+        shape = (1, channels, *(times * each for each in smallest))
+        if device.type == "cuda":
+            taken = peak_bytes(network, torch.zeros(shape, device=device))
+        else:
+            taken = cost(network, shape).activation_bytes
+        kept.append((taken, math.prod(shape[2:])))
     (small, few), (large, many) = kept
     return (large - small) / (many - few)
 
@@ -90,25 +99,3 @@ def peak_bytes(network: nn.Module, x: Tensor) -> int:
     finest.float().sum().backward()
     network.zero_grad(set_to_none=True)
     return torch.cuda.max_memory_allocated(x.device) - before
-
-
-def kept_bytes(network: nn.Module, x: Tensor) -> int:
-    """Bytes of the distinct tensors that autograd keeps of a forward pass, weights left out.
-
-    Shape:
-        x: (B, C, *S).
-    """
-    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    storages: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    network.train()
-    held = []
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        held.append(network(x))
-    return sum(storages.values())
