@@ -72,7 +72,10 @@ def _route(call: ScanInputs, r: int, u: Tensor, delta: Tensor, B: Tensor, C: Ten
             right = decay[t] * right + increment[t]
             seen[t] = seen[t] + right - increment[t]
     y = [(x * c[:, None]).sum(-1) for x, c in zip(seen, C.unbind(1), strict=True)]
-    out = torch.stack(y, 1) if y else torch.zeros_like(u)
+    if y:
+        out = torch.stack(y, 1)
+    else:  # no steps give nothing, and everything a gradient of zeros
+        out = s * u * (B * C).sum(-1, keepdim=True) + call.A[r].sum(-1)
     return out if call.D is None else out + call.D[r] * u, h
 
 
