@@ -72,10 +72,8 @@ def _route(call: ScanInputs, r: int, u: Tensor, delta: Tensor, B: Tensor, C: Ten
             right = decay[t] * right + increment[t]
             seen[t] = seen[t] + right - increment[t]
     y = [(x * c[:, None]).sum(-1) for x, c in zip(seen, C.unbind(1), strict=True)]
-    if y:
-        out = torch.stack(y, 1)
-    else:  # no steps give nothing, and everything a gradient of zeros
-        out = s * u * (B * C).sum(-1, keepdim=True) + call.A[r].sum(-1)
+    # no steps give nothing, made of everything so that everything has a gradient of zeros
+    out = torch.stack(y, 1) if y else s * u * (B * C).sum(-1, keepdim=True) + call.A[r].sum(-1)
     return out if call.D is None else out + call.D[r] * u, h
 
 
