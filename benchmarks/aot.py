@@ -66,6 +66,8 @@ def forms(blocks: tuple[int, ...] = (64, 32)) -> list[Form]:
     }
     found: list[Form] = []
     for (note, kind), block in itertools.product(kinds.items(), blocks):
+        if kind and block != blocks[0]:
+            continue
         both = scan | kind | {"BD": block}
         found += [
             Form(backward, "gradients", both | {"T": BACK}, registers(both["WIDE"]), note),
@@ -75,7 +77,7 @@ def forms(blocks: tuple[int, ...] = (64, 32)) -> list[Form]:
         found.append(Form(forward, "chunk_states", scan | {"BD": block, "T": STEPS}, {}, ""))
         found.append(Form(backward, "chunk_adjoints", scan | {"BD": block, "T": STEPS}, {}, ""))
     gate = {"T": GATED, "BD": 64}
-    found.append(Form(backward, "gate_gradients", gate, {"num_warps": 4}, ""))
+    found.append(Form("medssm.ops.scan.triton_gate", "gate_gradients", gate, {"num_warps": 4}, ""))
     carry = {"SAVE": True, "INITIAL": True, "U": AHEAD, "BE": CARRIED}
     for reverse in (False, True):
         found.append(Form(forward, "carry", carry | {"REVERSE": reverse}, {"num_warps": 4}, ""))

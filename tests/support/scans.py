@@ -39,7 +39,8 @@ def values_and_gradients(backend: str, tensors: dict[str, Tensor], **options):
     leaves = {name: t.detach().clone().requires_grad_() for name, t in tensors.items()}
     with prefer(backend):
         out, last = selective_scan(**leaves, **options, return_last_state=True)
-    weight = torch.linspace(0.5, 1.5, out.numel(), dtype=torch.float64).view(out.shape)
+    weight = torch.linspace(0.5, 1.5, out.numel(), dtype=torch.float64, device=out.device)
+    weight = weight.view(out.shape)
     loss = (out.double() * weight).sum() + last.double().square().sum()
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     return {"out": out, "last": last, **dict(zip(leaves, gradients, strict=True))}

@@ -16,6 +16,7 @@ from medssm.ops.scan.triton_tile import (
     LOG2E,
     added,
     decay,
+    element,
     gated,
     place,
     positions,
@@ -64,9 +65,11 @@ def chunk_adjoints(
             rate = tl.load(rate_ptr + n * channels, mask=mine, other=0.0) * LOG2E
             v = tl.load(adjoint_ptr + n * channels, mask=mine, other=0.0)
             for i in tl.static_range(T - 1, -1, -1):
-                read = tl.load(C_ptr + b * C_b + k * C_k + (p[i] * C_l + n)).to(tl.float32)
+                read = element(C_ptr + b * C_b + k * C_k + (p[i] * C_l + n), start + i, low, high,
+                               LENGTHS)  # fmt: skip
                 v = tl.exp2(s[i] * rate) * (v + e[i] * read)
             tl.store(adjoint_ptr + n * channels, v, mask=mine)
+        tl.debug_barrier()  # the next tile reads the adjoints
     tl.store(sigma_ptr + slot * channels + od, total, mask=mine)
 
 
@@ -76,7 +79,7 @@ def tile_starts(
     u_l, delta_l, B_l, origin, low, high, phase, od, bias,
     length, channels, states, chunk,
     SOFTPLUS: tl.constexpr, TABLE: tl.constexpr, WIDE: tl.constexpr, WINDOW: tl.constexpr,
-    T: tl.constexpr,
+    LENGTHS: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     """Walk a chunk forwards and leave the state that enters each of its tiles."""
     mine = od < channels
@@ -85,6 +88,7 @@ def tile_starts(
         if WINDOW == 0:
             h = tl.load(H_ptr + n * channels, mask=mine, other=0.0)
         tl.store(tiles_ptr + n * channels, h, mask=mine)
+    tl.debug_barrier()
     for t0 in range(0, chunk - T, T):
         start = origin + t0
         p = positions(table_ptr, start, length, T, TABLE, WIDE)
@@ -94,17 +98,18 @@ def tile_starts(
             rate = tl.load(rate_ptr + n * channels, mask=mine, other=0.0) * LOG2E
             h = tl.load(tiles_ptr + n * channels, mask=mine, other=0.0)
             for i in tl.static_range(T):
-                weight = tl.load(B_ptr + (p[i] * B_l + n)).to(tl.float32)
+                weight = element(B_ptr + (p[i] * B_l + n), start + i, low, high, LENGTHS)
                 h = decay(s[i], rate, start + i, phase, WINDOW) * h + s[i] * u[i] * weight
             tl.store(tiles_ptr + (states + n) * channels, h, mask=mine)
         tiles_ptr += states * channels
+        tl.debug_barrier()  # the next tile, or the way back, reads the states
 
 
 @triton.jit
 def tile_gradients(
     B_ptr, C_ptr, rate_ptr, tile_ptr, adjoint_ptr, dA_ptr, pair_ptr,
-    p, s, u, e, B_l, C_l, start, adds, phase, od, length, channels, states,
-    WINDOW: tl.constexpr, ADDS: tl.constexpr, T: tl.constexpr,
+    p, s, u, e, B_l, C_l, start, low, high, adds, phase, od, length, channels, states,
+    WINDOW: tl.constexpr, LENGTHS: tl.constexpr, ADDS: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     """Walk a tile there and back for each state; sum over states what u and the steps receive.
 
@@ -127,7 +132,7 @@ def tile_gradients(
         for i in tl.static_range(T):
             a = decay(s[i], rate * LOG2E, start + i, phase, WINDOW)
             before = a * h
-            weight = tl.load(B_ptr + (p[i] * B_l + n)).to(tl.float32)
+            weight = element(B_ptr + (p[i] * B_l + n), start + i, low, high, LENGTHS)
             h = before + s[i] * u[i] * weight
             decays = decays + (a,)
             befores = befores + (before,)
@@ -137,7 +142,7 @@ def tile_gradients(
         dB = ()
         dC = ()
         for i in tl.static_range(T - 1, -1, -1):
-            read = tl.load(C_ptr + (p[i] * C_l + n)).to(tl.float32)
+            read = element(C_ptr + (p[i] * C_l + n), start + i, low, high, LENGTHS)
             x = s[i] * u[i]
             g = read * e[i] + v
             # in a window the output reads the state before its own step
@@ -170,26 +175,6 @@ def tile_gradients(
             tl.store(at, dB[i], mask=inside)
             tl.store(at + 1, dC[i], mask=inside)
     return q, w
-
-
-@triton.jit(do_not_specialize=COUNTS)
-def gate_gradients(
-    dout_ptr, y_ptr, z_ptr, dz_ptr, dout_b, dout_l, z_b, z_l,
-    length, channels, chunks, blocks, T: tl.constexpr, BD: tl.constexpr,
-):  # fmt: skip
-    """Gradient of the gate, dout y silu'(z), for a tile of positions."""
-    block, tile, _, b = place(tl.program_id(0), blocks, chunks, 1)
-    t = (tile * T + tl.arange(0, T)).to(tl.int64)
-    od = block * BD + tl.arange(0, BD)
-    mask = (t < length)[:, None] & (od < channels)[None, :]
-    column = od[None, :]
-    dout = tl.load(dout_ptr + b * dout_b + t[:, None] * dout_l + column, mask=mask, other=0.0)
-    z = tl.load(z_ptr + b * z_b + t[:, None] * z_l + column, mask=mask, other=0.0).to(tl.float32)
-    dense = (b * length + t)[:, None] * channels + column
-    y = tl.load(y_ptr + dense, mask=mask, other=0.0).to(tl.float32)
-    half = sigmoid(z)
-    dz = dout.to(tl.float32) * y * half * (1.0 + z * (1.0 - half))
-    tl.store(dz_ptr + dense, dz, mask=mask)
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -244,10 +229,8 @@ def gradients(
         tile_starts(
             to_u, to_delta, to_B, to_table, H_ptr + state, rate_ptr, tiles_ptr + tiles + od,
             u_l, delta_l, B_l, origin, low, high, phase, od, bias, length, channels, states, chunk,
-            SOFTPLUS, TABLE, WIDE, WINDOW, T,
+            SOFTPLUS, TABLE, WIDE, WINDOW, LENGTHS, T,
         )  # fmt: skip
-        # the states are read by the threads that wrote them, but nothing promises it
-        tl.debug_barrier()
         dD = tl.zeros([BD], tl.float32)
         dbias = tl.zeros([BD], tl.float32)
         for t0 in range(0, chunk, T):
@@ -261,12 +244,12 @@ def gradients(
             if GATE:
                 z = rows(z_ptr + b * z_b, p, z_l, start, low, high, od, channels, T)
                 e = gated(e, z, T)
+            tile_ptr = tiles_ptr + tiles + (offset // T).to(tl.int64) * states * channels + od
             q, w = tile_gradients(
-                to_B, to_C, rate_ptr, tiles_ptr + tiles + (offset // T) * states * channels + od,
-                V_ptr + state, dA_ptr + state,
+                to_B, to_C, rate_ptr, tile_ptr, V_ptr + state, dA_ptr + state,
                 pairs_ptr + ((b * routes + k) * blocks + part) * length * 2 * states,
-                p, s, u, e, B_l, C_l, start, m if WINDOW == 0 else 1, phase, od, length, channels,
-                states, WINDOW, WINDOW > 0 or MANY, T,
+                p, s, u, e, B_l, C_l, start, low, high, m if WINDOW == 0 else 1, phase, od, length,
+                channels, states, WINDOW, LENGTHS, WINDOW > 0 or MANY, T,
             )  # fmt: skip
             raw = rows(to_delta, p, delta_l, start, low, high, od, channels, T)
             du = ()
@@ -295,6 +278,7 @@ def gradients(
                 store(du_ptr + to_du, p, du, start, length, od, channels, T)
             else:
                 store(du_sum_ptr + to_du, p, du, start, length, od, channels, T)
+            tl.debug_barrier()  # the next tile reads the adjoints and sums
         tl.store(dD_ptr + slot * channels + od, dD, mask=mine)
         tl.store(dbias_ptr + slot * channels + od, dbias, mask=mine)
         tl.debug_barrier()

@@ -14,6 +14,7 @@ from medssm.ops.scan.triton_tile import (
     LOG2E,
     added,
     decay,
+    element,
     gated,
     place,
     positions,
@@ -46,14 +47,6 @@ def mirror(mirrored, k, c, chunks, chunk, length):
     """The chunk of route k that covers chunk c of its opposite, and how far it begins early."""
     flips = ((mirrored.to(tl.int64) >> k) & 1).to(tl.int32)
     return tl.where(flips == 1, chunks - 1 - c, c), flips * (chunks * chunk - length)
-
-
-@triton.jit
-def read_weight(ptr, t, low, high, LENGTHS: tl.constexpr):
-    """An element of C; zero at a skipped step, whose output is zero."""
-    if LENGTHS:
-        return tl.load(ptr, mask=(t >= low) & (t < high), other=0.0).to(tl.float32)
-    return tl.load(ptr).to(tl.float32)
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -90,9 +83,11 @@ def chunk_states(
             rate = tl.load(rate_ptr + n * channels, mask=mine, other=0.0) * LOG2E
             h = tl.load(state_ptr + n * channels, mask=mine, other=0.0)
             for i in tl.static_range(T):
-                weight = tl.load(B_ptr + b * B_b + k * B_k + (p[i] * B_l + n)).to(tl.float32)
+                weight = element(B_ptr + b * B_b + k * B_k + (p[i] * B_l + n), start + i, low, high,
+                                 LENGTHS)  # fmt: skip
                 h = tl.exp2(s[i] * rate) * h + s[i] * u[i] * weight
             tl.store(state_ptr + n * channels, h, mask=mine)
+        tl.debug_barrier()  # the next tile reads the states
     tl.store(sigma_ptr + slot * channels + od, total, mask=mine)
 
 
@@ -186,15 +181,17 @@ def replay(
                 h = tl.load(state_ptr + n * channels, mask=mine, other=0.0)
                 fresh = ()
                 for i in tl.static_range(T):
-                    weight = tl.load(B_ptr + b * B_b + k * B_k + (p[i] * B_l + n)).to(tl.float32)
-                    read = read_weight(C_ptr + b * C_b + k * C_k + (p[i] * C_l + n), start + i,
-                                       low, high, LENGTHS)  # fmt: skip
+                    weight = element(B_ptr + b * B_b + k * B_k + (p[i] * B_l + n), start + i,
+                                     low, high, LENGTHS)  # fmt: skip
+                    read = element(C_ptr + b * C_b + k * C_k + (p[i] * C_l + n), start + i,
+                                   low, high, LENGTHS)  # fmt: skip
                     before = decay(s[i], rate, start + i, phase, WINDOW) * h
                     h = before + x[i] * weight
                     # a window adds what later steps bring; the step itself is counted already
                     fresh = fresh + (y[i] + read * (before if WINDOW > 0 else h),)
                 y = fresh
                 tl.store(state_ptr + n * channels, h, mask=mine)
+            tl.debug_barrier()  # the next tile reads the states
             CLOSES: tl.constexpr = LAST and j == PER - 1
             if ADDS or j > 0:  # what earlier launches, or the opposite route, left at these places
                 y = added(

@@ -134,7 +134,7 @@ def _adjoints(call: Operands, dout: Tensor, dlast: Tensor | None, found: Inspect
 
 
 def _gate_gradients(call: Operands, dout: Tensor, y: Tensor, dz: Tensor) -> None:
-    from medssm.ops.scan.triton_backward import gate_gradients
+    from medssm.ops.scan.triton_gate import gate_gradients
 
     b, _, length, _, _ = call.sizes
     sizes = replace(call.plan(), chunk=GATED, chunks=-(-length // GATED))

@@ -1,9 +1,9 @@
 """Device functions of the Triton scans: positions and rows of a tile of steps, the step size.
 
 A program owns a block of channels and walks steps in tiles. A tile is a tuple of vectors, one a
-step, so each thread keeps whole channels: no shuffle, no shared memory, no barrier in a scan, and
-no assumption about the size of a warp. States lie in memory as (state, channel), which a program
-alone reads and writes.
+step, so each thread keeps whole channels: no shuffle, no shared memory in a scan, and no assumption
+about the size of a warp. States lie in memory as (state, channel), which a program alone reads and
+writes; a barrier between tiles orders that for any number of warps.
 """
 # the device language is typed by its compiler
 # mypy: ignore-errors
@@ -45,6 +45,14 @@ def rows(ptr, places, stride, start, low, high, od, channels, T: tl.constexpr):
         row = tl.load(ptr + (places[i] * stride + od), mask=mask, other=0.0)
         found = found + (row.to(tl.float32),)
     return found
+
+
+@triton.jit
+def element(ptr, t, low, high, LENGTHS: tl.constexpr):
+    """One number; zero at a skipped step, where padding may hold anything."""
+    if LENGTHS:
+        return tl.load(ptr, mask=(t >= low) & (t < high), other=0.0).to(tl.float32)
+    return tl.load(ptr).to(tl.float32)
 
 
 @triton.jit
