@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import torch
+
 Call = TypeVar("Call")
 VARIABLE = "MEDSSM_BACKEND"
 AUTO = "auto"
@@ -65,8 +67,10 @@ class Operator(Generic[Call]):
             BackendRefusedError: The wish is unknown or cannot be met, or all refuse.
         """
         wish = wished()
+        tracing = torch.compiler.is_compiling()
         for backend in self._asked(wish):
-            if _missing(self.name, backend.name) is None and backend.refuses(call) is None:
+            missing = _missing(self.name, backend.name) if tracing else backend.missing()
+            if missing is None and backend.refuses(call) is None:
                 return backend
         reasons = " ".join(
             f"{name}: {reason}"
@@ -125,8 +129,8 @@ _missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 def wished() -> tuple[str, ...]:
     """The backends asked for by `prefer` or the environment; ("auto",) when none is."""
-    wish = _WISH.get() or os.environ.get(VARIABLE, "") or AUTO
-    return tuple(name.strip() for name in wish.split(","))
+    wish = _WISH.get() or os.environ.get(VARIABLE, "")
+    return tuple(name.strip() for name in wish.split(",")) if wish else (AUTO,)
 
 
 @contextlib.contextmanager
