@@ -75,7 +75,8 @@ def parse(name: str, words: Sequence[str]) -> argparse.Namespace:
     for word in sorted(others, key=lambda word: not word.startswith("-")):
         _refuse(name, verb, word)
     for flag in verb.flags:
-        if flag.required and getattr(arguments, flag.names[-1].lstrip("-")) is None:
+        missing = flag.required and getattr(arguments, flag.names[-1].lstrip("-")) is None
+        if missing and flag.unless not in overrides:
             raise UsageError(
                 f"medssm {name} needs {' or '.join(flag.names)} {flag.value}: {flag.help}. "
                 f"Example: {verb.example}"
@@ -139,7 +140,8 @@ def _checked(word: Word) -> type[str]:
 
 def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
     if flag.value is not None:
-        note = " (required)" if flag.required else ""
+        unless = f" unless {flag.unless}" if flag.unless else ""
+        note = f" (required{unless})" if flag.required else ""
         parser.add_argument(*flag.names, metavar=flag.value, help=flag.help + note)
     elif flag.counted:
         parser.add_argument(*flag.names, action="count", default=0, help=flag.help)

@@ -15,6 +15,7 @@ class Flag:
         value: How to call its value, or None for a switch.
         required: Whether the verb cannot run without it.
         counted: Whether more of it says more.
+        unless: A key=value word with which the verb can run without it.
     """
 
     names: tuple[str, ...]
@@ -22,6 +23,7 @@ class Flag:
     value: str | None = None
     required: bool = False
     counted: bool = False
+    unless: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,13 @@ VERBS: dict[str, Verb] = {
         "medssm.cli.stages:run_predict",
         (Word("model", "a model folder, as `medssm train` names it at its end"),),
         (
-            Flag(("-i", "--input"), "one image, or a folder of images", "IN", required=True),
+            Flag(
+                ("-i", "--input"),
+                "one image, or a folder of images",
+                "IN",
+                required=True,
+                unless="cases=validation",
+            ),
             Flag(("-o", "--output"), "folder for the label maps", "OUT", required=True),
             FORCE,
         ),
@@ -136,7 +144,14 @@ VERBS: dict[str, Verb] = {
     "demo": Verb(
         "make a synthetic data set and run plan to report on it",
         "medssm.cli.demo:run_demo",
-        (Word("field", "which field to show", optional=True, choices=("segmentation",)),),
+        (
+            Word(
+                "field",
+                "which field to show: segmentation",
+                optional=True,
+                choices=("segmentation",),
+            ),
+        ),
         (Flag(("--seed",), "seed of the synthetic data", "N"),),
         overrides=True,
         example="medssm demo",
@@ -147,7 +162,7 @@ VERBS: dict[str, Verb] = {
         (
             Word(
                 "kind",
-                "how the source is laid out; or checkpoint NAME FILE",
+                "folder, msd or nnunet: how the source is laid out; or checkpoint NAME FILE",
                 choices=("folder", "msd", "nnunet", "checkpoint"),
             ),
             Word("source", "the folder; or the network's name, e.g. vm_unet"),

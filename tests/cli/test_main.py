@@ -22,6 +22,8 @@ def raw(tmp_path):
         (["train", "4", "--skipbad"], "did you mean '--skip-bad'"),
         (["train"], "DATASET"),
         (["predict", "model", "-i", "x"], "needs -o or --output"),
+        (["predict", "model", "-o", "x"], "needs -i or --input"),
+        (["predict", "model", "-o", "x", "cases=a"], "needs -i or --input"),
         (["import", "foldr", "x"], "did you mean 'folder'"),
         (["show", "netwroks"], "did you mean 'networks'"),
         ([], "usage"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,10 @@ class EvaluateReport:
             "labels": {
                 label: {name: vars(each) for name, each in found.items()}
                 for label, found in self.per_label.items()
+            },
+            "comparison": {
+                label: {name: asdict(each) for name, each in found.items()}
+                for label, found in self.comparisons.items()
             },
             "report": str(self.report),
         }

@@ -76,7 +76,8 @@ def predict(config: PredictConfig) -> PredictReport:
         report = report.joined(part)
         told.update(_facts_of_cases(config.output, cases, chosen))
         _write_facts(config, model, report, told)
-    _say_end(report)
+    for name, problem in report.failed.items():
+        warn("failed: %s: %s", name, problem)
     return report
 
 
@@ -134,9 +135,3 @@ def _write_facts(
 
 
 _PATHS = ("model", "input", "output")
-
-
-def _say_end(report: PredictReport) -> None:
-    for name, problem in report.failed.items():
-        warn("failed: %s: %s", name, problem)
-    say("%s", report.line())

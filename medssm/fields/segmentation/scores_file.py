@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,10 +35,7 @@ def summary(report: "EvaluateReport") -> dict[str, Any]:
         "intervals": {"mean": facts["mean"], "labels": facts["labels"]},
         "verdicts": count_verdicts(labels.foreground, report.cases),
         "nnunet_means": _nnunet_means(report.cases, key),
-        "comparison": {
-            label: {name: asdict(each) for name, each in found.items()}
-            for label, found in report.comparisons.items()
-        },
+        "comparison": facts["comparison"],
         "missing": list(report.missing),
         "failed": dict(report.failed),
         "tolerance_mm": report.tolerance_mm,

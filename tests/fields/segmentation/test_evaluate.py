@@ -157,6 +157,7 @@ def test_a_better_model_is_found_better_for_every_label(folders):
     assert report.comparisons["label_2"]["Dice"].difference.mean == pytest.approx(1 / 3)
     assert report.comparisons["mean"]["HD95_mm"].difference.mean < 0
     assert _summary(folders)["comparison"]["mean"]["Dice"]["wins"] == 4
+    assert report.facts()["comparison"] == _summary(folders)["comparison"]
 
 
 def test_two_dimensional_pictures_have_areas_and_no_volumes(tmp_path):

@@ -1,5 +1,6 @@
 """Prediction with a model folder: the right answer, for every way to ask, at no other's cost."""
 
+import json
 import os
 import shutil
 import signal
@@ -167,7 +168,7 @@ def test_a_bad_input_costs_only_itself_and_is_named_at_the_end(model, images, tm
     assert [line.split(":")[1].strip() for line in lines] == ["c1", "c2"]
     assert "c1_0001.nii.gz" in lines[0]
     assert "_0001" in lines[1]
-    assert spoken.err.strip().splitlines()[-1].startswith("done 2, failed 2, skipped 0")
+    assert json.loads(spoken.out)["failed"].keys() == {"c1", "c2"}
     assert sorted(labels(tmp_path / "out")) == ["c0.nii.gz", "c3.nii.gz"]
     assert sorted(read_json(tmp_path / "out" / "predictions.json")["failed"]) == ["c1", "c2"]
     assert list((tmp_path / "out").rglob(f"{TEMPORARY_MARK}*")) == []
@@ -245,6 +246,15 @@ def test_validation_predicts_every_case_by_the_fold_that_never_saw_it(planned, m
     expected = {name: [str(fold)] for fold in range(2) for name in splits[fold]["val"]}
     assert folds == expected
     assert set(report.done) == set(expected)
+
+
+def test_validation_needs_no_input_and_the_end_is_said_once(model, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["predict", str(model), "-o", str(out), "cases=validation", "device=cpu"]
+    assert main([*words, "folds=0"]) == 0
+    spoken = capsys.readouterr()
+    assert (spoken.out + spoken.err).count(", failed 0, skipped 0") == 1
+    assert spoken.out.strip().splitlines()[-1].endswith(f"next: medssm evaluate {out}")
 
 
 @pytest.mark.parametrize(
