@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from medssm.ops import causal_conv1d_fn, selective_scan_fn
 from medssm.ops.backends import prefer
-from medssm.ops.scan import chunked
+from medssm.ops.scan import chunked, selective_scan
 from medssm.ops.scan.inputs import ScanInputs, check
 from tests.support.routed_layer import RoutedLayer
 from tests.support.scans import assert_near, orders, scan_tensors, values_and_gradients
@@ -137,3 +138,53 @@ def test_the_chunked_operator_passes_opcheck():
         (call.u, call.delta, call.A, call.B, call.C, call.D, call.delta_bias, None,
          call.initial_state, call.table, call.lengths, True, True, 4, True),
     )  # fmt: skip
+
+
+def _packed(x, weight, numbers):
+    return causal_conv1d_fn(x, weight, None, numbers, activation="silu")
+
+
+def _with_states(x, weight, past):
+    return causal_conv1d_fn(x, weight, initial_states=past, return_final_states=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        (_packed, (torch.randn(2, 8, 20), torch.randn(8, 4), torch.arange(40).view(2, 20) // 7)),
+        (_with_states, (torch.randn(2, 8, 20), torch.randn(8, 4), torch.randn(2, 8, 3))),
+        (
+            lambda u, delta, A, B, C, z: selective_scan_fn(u, delta, A, B, C, z=z),
+            (
+                *torch.rand(2, 2, 8, 20).unbind(0),
+                -torch.rand(8, 3),
+                *torch.randn(2, 2, 2, 3, 20).unbind(0),
+                torch.randn(2, 8, 20),
+            ),
+        ),
+    ],
+)
+def test_the_drop_ins_are_one_graph(call, arguments):
+    torch._dynamo.reset()
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*arguments), call(*arguments))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_second_derivative_is_an_error_rather_than_wrong(backend):
+    tensors = scan_tensors()
+    u = tensors["u"].requires_grad_()
+    with prefer(backend):
+        out = selective_scan(**tensors)
+    (first,) = torch.autograd.grad(out.square().sum(), u, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"twice|autograd"):
+        first.sum().backward()
+
+
+def test_the_reference_has_second_derivatives():
+    tensors = scan_tensors(length=4, d=2, n=2)
+    u, delta = tensors.pop("u").requires_grad_(), tensors.pop("delta").requires_grad_()
+    with prefer("reference"):
+        assert torch.autograd.gradgradcheck(
+            lambda *x: selective_scan(x[0], x[1], **tensors), (u, delta)
+        )
