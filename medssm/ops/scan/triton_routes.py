@@ -7,6 +7,7 @@ the table lives.
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, TypeVar
 
 import torch
@@ -36,6 +37,7 @@ class Inspection:
 
 _Key = tuple[int, int, tuple[int, ...], int, str]
 _KNOWN: OrderedDict[_Key, tuple[Any, Any]] = OrderedDict()
+_LOCK = Lock()
 
 
 def inspect(table: Tensor | None) -> Inspection:
@@ -82,19 +84,21 @@ def _key(table: Tensor, kind: str) -> tuple[_Key, Any]:
 
 def _known(table: Tensor, kind: str) -> Any:
     key, _ = _key(table, kind)
-    known = _KNOWN.get(key)
-    if known is None or known[0].expired():
-        return None
-    _KNOWN.move_to_end(key)
+    with _LOCK:
+        known = _KNOWN.get(key)
+        if known is None or known[0].expired():
+            return None
+        _KNOWN.move_to_end(key)
     return known[1]
 
 
 def _keep(table: Tensor, kind: str, make: Callable[[], Found]) -> Found:
     key, storage = _key(table, kind)
     found = make()
-    _KNOWN[key] = (storage, found)
-    if len(_KNOWN) > MOST_KEPT:
-        _KNOWN.popitem(last=False)
+    with _LOCK:
+        _KNOWN[key] = (storage, found)
+        if len(_KNOWN) > MOST_KEPT:
+            _KNOWN.popitem(last=False)
     return found
 
 
