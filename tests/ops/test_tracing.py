@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from medssm.ops import causal_conv1d_fn, selective_scan_fn
 from medssm.ops.backends import prefer
@@ -37,6 +38,17 @@ def test_a_compiled_layer_is_one_graph_with_the_same_values_and_gradients(backen
                 torch.autograd.grad(ours.square().sum(), list(layer.parameters())),
                 torch.autograd.grad(true.square().sum(), list(layer.parameters())),
             )
+
+
+def test_a_compiled_layer_follows_a_later_wish():
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    layer, x = RoutedLayer(), torch.randn(2, 50, 4)
+    compiled = torch.compile(layer, fullgraph=True, backend=counter)
+    for backend, target in BACKENDS.items():
+        with prefer(backend):
+            compiled(x)
+        assert target in {str(node.target) for node in counter.graphs[-1].graph.nodes}
 
 
 @pytest.mark.parametrize("strict", [True, False])

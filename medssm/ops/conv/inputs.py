@@ -1,6 +1,7 @@
 """The arguments of a causal convolution, checked once with messages that name the axes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,13 +46,20 @@ def check(call: ConvInputs) -> ConvInputs:
             f" {tuple(weight.shape)}."
         )
     k = weight.shape[0]
-    for name, tensor, shape in (("bias", bias, (k, d)), ("routes", table, (k, L))):
-        if tensor is not None and tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}.")
-    return ConvInputs(
-        x,
-        weight.to(call.computing),
-        None if bias is None else bias.to(call.computing),
-        None if table is None else table.to(torch.int32).contiguous(),
-        call.silu,
+    shapes: tuple[tuple[str, Tensor | None, tuple[int, ...]], ...] = (
+        ("weight", weight, weight.shape),
+        ("bias", bias, (k, d)),
+        ("routes", table, (k, L)),
     )
+    for name, tensor, shape in shapes:
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}.")
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"{name} is on {tensor.device}, x on {x.device}; move one of them.")
+    changed: dict[str, Any] = {}
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.dtype != call.computing:
+            changed[name] = tensor.to(call.computing)
+    if table is not None and not (table.dtype == torch.int32 and table.is_contiguous()):
+        changed["table"] = table.to(torch.int32).contiguous()
+    return replace(call, **changed) if changed else call
