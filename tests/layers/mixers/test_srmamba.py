@@ -1,5 +1,7 @@
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,8 @@ import torch.nn.functional as F
 from medssm.layers.mixers.srmamba import SequenceReorderingMamba
 from medssm.ops.conv import causal_conv1d
 from medssm.ops.scan import selective_scan
+from tests.goldens.golden_init import golden_input, golden_tensor
+from tests.support.shared import shared_folder
 
 
 def branch(mixer, suffix, value, gate):
@@ -18,6 +22,31 @@ def branch(mixer, suffix, value, gate):
     delta = delta @ each.step.t()
     A, bias = -each.A_log.exp()[None], each.step_bias[None]
     return selective_scan(u, delta, A, B, C, each.D[None], delta_bias=bias, z=gate)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("case", ["mambamil_srmamba_rate5_L100", "mambamil_srmamba_rate7_L100"])
+def test_mamba_mil_around_it_gives_the_official_logits(case):
+    file = shared_folder(f"goldens/pathology/{case}.json")
+    stored = json.loads(file.read_text())
+    asked = stored["arguments"]
+    w = {key: golden_tensor(key, torch.empty(shape)) for key, shape in stored["state_dict"]}
+
+    def pair(name):
+        return w[f"{name}.weight"], w[f"{name}.bias"]
+
+    h = F.linear(golden_input(case, stored["input_shape"]), *pair("_fc1.0"))
+    h = F.relu(h) if asked["act"] == "relu" else h
+    for layer in range(asked["layer"]):
+        mixer = SequenceReorderingMamba(512, rate=asked["rate"])
+        keys = [key for key in w if key.startswith(f"layers.{layer}.1.")]
+        mixer.load_state_dict({key.split(".", 3)[-1]: w[key] for key in keys})
+        h = h + mixer(F.layer_norm(h, (512,), *pair(f"layers.{layer}.0")))
+    h = F.layer_norm(h, (512,), *pair("norm"))
+    share = F.linear(F.linear(h, *pair("attention.0")).tanh(), *pair("attention.2")).softmax(1)
+    logits = F.linear((share * h).sum(1), *pair("classifier"))
+    wanted = torch.from_numpy(np.load(file.with_suffix(".npz"))["logits"]).view_as(logits)
+    torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("length", "rate"), [(10, 5), (11, 4), (3, 7)])
