@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssm.layers.linear import TokenLinear
-from medssm.layers.mixers.mamba import DT_RANGE, without_weight_decay
+from medssm.layers.mixers.mamba import DT_RANGE, KernelCost, without_weight_decay
 from medssm.ops.s4d import s4d_convolution
 
 
@@ -91,6 +91,23 @@ class S4D(nn.Module):
         log_step, A, C, back = self.kernel.modes()
         y = s4d_convolution(x.flatten(1, -2), log_step, A, C, self.D.float(), C_back=back)
         return F.glu(self.out_proj(self.dropout(F.gelu(y)))).view_as(x)
+
+    def kernel_cost(self, tokens: int) -> KernelCost:
+        """What the transforms compute for so many tokens of one sample."""
+        return KernelCost(fourier_macs(tokens, len(self.D), tokens), 0)
+
+
+def fourier_macs(tokens: int, channels: int, length: int) -> int:
+    """Multiply-adds of a filter by FFT: there and back at twice the length, products between.
+
+    By the usual count of 5/2 n log2 n operations for n real numbers; two make a multiply-add.
+
+    Args:
+        tokens: Tokens of all samples.
+        channels: Filters.
+        length: Tokens along the filter.
+    """
+    return round(tokens * channels * (5 * math.log2(2 * length) + 3))
 
 
 def _free(values: Tensor) -> nn.Parameter:

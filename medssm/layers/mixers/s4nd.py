@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssm.layers.linear import TokenLinear
-from medssm.layers.mixers.mamba import without_weight_decay
-from medssm.layers.mixers.s4d import DiagonalModes
+from medssm.layers.mixers.mamba import KernelCost, without_weight_decay
+from medssm.layers.mixers.s4d import DiagonalModes, fourier_macs
 from medssm.ops.s4d import s4d_kernel
 
 
@@ -57,6 +57,11 @@ class S4ND(nn.Module):
             y = y + self.D.float() * u
         mixed: Tensor = self.out_proj(F.gelu(y.to(x.dtype)))
         return mixed
+
+    def kernel_cost(self, tokens: int) -> KernelCost:
+        """What the transforms compute for so many tokens of one sample, its axes alike."""
+        length = round(tokens ** (1 / len(self.axes)))
+        return KernelCost(len(self.axes) * fourier_macs(tokens, len(self.D), length), 0)
 
 
 def filter_axis(x: Tensor, modes: DiagonalModes, axis: int) -> Tensor:

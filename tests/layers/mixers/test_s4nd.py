@@ -36,3 +36,10 @@ def test_the_linear_output_can_be_left_out():
     mixer = S4ND(4, 2, state=4, linear=False)
     assert mixer(torch.randn(1, 3, 5, 4)).shape == (1, 3, 5, 4)
     assert "out_proj.weight" not in mixer.state_dict()
+
+
+def test_its_transforms_are_counted():
+    counted = S4ND(8, 2, state=4, linear=False).kernel_cost(32 * 32)
+    # two axes; there and back over 64 numbers and the products between, two operations a MAC
+    per_row = (2 * 2.5 * 64 * 6 + 6 * 32) / 2
+    assert counted.macs == 2 * 8 * 32 * per_row
