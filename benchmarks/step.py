@@ -24,7 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # part of a step -> words in the names of the operators that belong to it, the first match wins
 PARTS = {
-    "scan": ("scan_cpu",),
+    "scan": ("scan_cpu", "direct"),  # Direct: the scan as an autograd function, past the dispatcher
     "causal convolution": ("conv_cpu",),
     "convolution": ("convolution", "conv_depthwise", "mkldnn"),
     "matrix products": ("mm", "linear"),
