@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 
 Call = TypeVar("Call")
+Ask = TypeVar("Ask", bound=Callable[..., Any])
 VARIABLE = "MEDSSM_BACKEND"
 AUTO = "auto"
 _WISH: ContextVar[str] = ContextVar("medssm_backend", default="")
@@ -117,14 +118,20 @@ class Operator(Generic[Call]):
 OPERATORS: dict[str, Operator[Any]] = {}
 
 
+def fact(ask: Ask) -> Ask:
+    """Mark a question about this machine, without arguments that are tensors.
+
+    `torch.compile` and `torch.export` then take its answer as a constant instead of tracing how a
+    library is found.
+    """
+    # what torch.compiler.assume_constant_result does too, but its import takes a second
+    ask._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return ask
+
+
+@fact
 def _missing(operator: str, backend: str) -> str | None:
     return next(b for b in OPERATORS[operator].backends if b.name == backend).missing()
-
-
-# torch.compile and torch.export take the machine as it is instead of tracing how a library is
-# found; the public torch.compiler.assume_constant_result sets the same mark, but its import
-# takes a second
-_missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def wished() -> tuple[str, ...]:
