@@ -148,7 +148,7 @@ def _machine_message(error: BaseException) -> str | None:
         first = str(error).splitlines()[0] if str(error) else "no more could be had"
         return (
             f"memory is used up ({first}). Take a smaller budget (budget=cpu or budget=gpu_8gb), "
-            "a smaller batch (planner.batch_size=1), or fewer workers."
+            "a smaller batch (batch_size=1), or fewer workers."
         )
     return None
 

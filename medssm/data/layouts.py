@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medssm.core.errors import BadDataError, UsageError, nearest
-from medssm.core.files import atomic_path, write_json
+from medssm.core.files import atomic_path, read_json, write_json
 from medssm.core.log import say, warn
 from medssm.data.decathlon import scan_msd
 from medssm.data.manifest import Manifest, read_manifest
@@ -90,6 +90,39 @@ def import_dataset(
     write_json(target / "dataset.json", content)
     _report(found, target)
     return read_manifest(target)
+
+
+def renew_import(folder: Path) -> None:
+    """Take in what came to a plain folder, or left it, since it was imported.
+
+    Args:
+        folder: HOME/raw/DatasetNNN_Name; one of another kind, or a copy, is left as it is.
+
+    Raises:
+        BadDataError: A new case has no patient, where the import named patients.
+    """
+    content = read_json(folder / "dataset.json")
+    source, listed = Path(str(content.get("source", ""))), content.get("dataset")
+    if not source.is_absolute() or not source.is_dir() or not isinstance(listed, dict):
+        return
+    images = [image for entry in listed.values() for image in entry["images"]]
+    if recognise_layout(source) != "folder" or not all(Path(each).is_absolute() for each in images):
+        return
+    # names of labels stay as they are, so label maps need not be read
+    found = scan_folder(source, list(content["labels"]), ()).dataset_json({})["dataset"]
+    if found == listed:
+        return
+    patients = content.get("patients") or {}
+    strangers = sorted(set(found) - set(patients)) if patients else []
+    if strangers:
+        raise BadDataError(
+            f"{source}: {', '.join(strangers[:5])} came after the import, which names a patient "
+            f"for every case. Import again with: medssm import folder {source} --name "
+            f"{folder.name} --patient RE (or --patients FILE)"
+        )
+    write_json(folder / "dataset.json", {**content, "numTraining": len(found), "dataset": found})
+    say("%s changed since its import: %d cases came, %d left.", source,
+        len(set(found) - set(listed)), len(set(listed) - set(found)))  # fmt: skip
 
 
 def _scan_nnunet(source: Path) -> Source:

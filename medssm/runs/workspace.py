@@ -85,10 +85,11 @@ def open_workspace(dataset: str, home: Path) -> Workspace:
 def _open_folder(folder: Path, home: Path) -> Workspace:
     if _is_preprocessed(folder):
         return Workspace(home, _name_of(folder), folder, preprocessed_folder=folder)
-    from medssm.data.layouts import import_dataset, recognise_layout
+    from medssm.data.layouts import import_dataset, recognise_layout, renew_import
 
     kind = recognise_layout(folder)
     if kind == "nnunet":
+        renew_import(folder)
         return Workspace(home, _name_of(folder), folder)
     if kind is None:
         raise BadDataError(
@@ -100,6 +101,7 @@ def _open_folder(folder: Path, home: Path) -> Workspace:
     if imported is None:
         imported = import_dataset(kind, folder, home, None).folder
         say("imported %s as %s (nothing copied)", folder, imported.name)
+    renew_import(imported)
     return Workspace(home, imported.name, imported)
 
 
@@ -161,4 +163,7 @@ def _open_named(dataset: str, home: Path) -> Workspace:
     folder = known[names[0]]
     if folder.parent == home / "preprocessed":
         return Workspace(home, names[0], folder, preprocessed_folder=folder)
+    from medssm.data.layouts import renew_import
+
+    renew_import(folder)
     return Workspace(home, names[0], folder)

@@ -1,6 +1,7 @@
 """Data sets are read where they lie."""
 
 import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 
 from medssm.core.errors import BadDataError, UsageError
 from medssm.data.labels import read_labels
-from medssm.data.layouts import ImportOptions, import_dataset, recognise_layout
+from medssm.data.layouts import ImportOptions, import_dataset, recognise_layout, renew_import
 from medssm.data.manifest import read_manifest
 from medssm.data.phantom import PhantomShape, make_phantom_dataset
 from medssm.data.splits import check_splits, make_splits
+from medssm.runs.workspace import open_workspace
 
 SMALL = PhantomShape(size=(8, 12, 12))
 
@@ -43,6 +45,35 @@ def test_a_plain_folder_is_imported_without_copying(plain, tmp_path):
 def test_the_same_folder_keeps_its_number(plain, tmp_path):
     names = {import_dataset("folder", plain, tmp_path / "home").name for _ in range(2)}
     assert len(names) == 1
+
+
+def test_cases_that_came_or_left_since_the_import_are_taken_in(plain, tmp_path):
+    home = tmp_path / "home"
+    options = ImportOptions(labels=("liver", "kidney", "cyst"))
+    folder = import_dataset("folder", plain, home, options).folder
+    for kind in ("images", "labels"):
+        (plain / kind / "phantom_003.nii.gz").rename(plain / kind / "phantom_009.nii.gz")
+    for dataset in (str(plain), folder.name):
+        manifest = read_manifest(open_workspace(dataset, home).raw_folder)
+        assert sorted(manifest.cases) == [f"phantom_00{i}" for i in (0, 1, 2, 9)]
+        assert manifest.labels.foreground == ("liver", "kidney", "cyst")
+
+
+def test_a_case_that_came_after_patients_were_named_is_refused(plain, tmp_path):
+    options = ImportOptions(patient=r"(phantom_00[0-3])")
+    folder = import_dataset("folder", plain, tmp_path / "home", options).folder
+    for kind in ("images", "labels"):
+        shutil.copy(plain / kind / "phantom_003.nii.gz", plain / kind / "phantom_009.nii.gz")
+    with pytest.raises(BadDataError, match=r"phantom_009 came after the import.*--patient"):
+        renew_import(folder)
+
+
+def test_a_copy_stays_as_it_was_copied(plain, tmp_path):
+    folder = import_dataset("folder", plain, tmp_path / "home", ImportOptions(copy=True)).folder
+    before = (folder / "dataset.json").read_bytes()
+    (plain / "images" / "phantom_003.nii.gz").unlink()
+    renew_import(folder)
+    assert (folder / "dataset.json").read_bytes() == before
 
 
 def test_copying_is_done_when_asked(plain, tmp_path):

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import medssm
-from medssm.core.errors import BadDataError
-from medssm.core.files import digest, read_json, remove_temporaries, write_json
+from medssm.core.errors import BadDataError, UsageError, nearest
+from medssm.core.files import digest, read_json, remove_temporaries, sha256, write_json
 from medssm.core.log import say, warn
 from medssm.data.integrity import Finding, check_manifest, format_findings
 from medssm.data.manifest import Manifest
-from medssm.data.splits import make_splits
+from medssm.data.splits import Split, check_splits, make_splits
 from medssm.fields.segmentation.plan_file import DEFAULT_PLANS, OURS, Plan, read_plan
 from medssm.runs.workspace import Workspace
+
+# what nnU-Net's planner makes; a stock plans file that stands may hold others
+_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")
+_SPLITS = "splits_final.json"
 
 
 @dataclass(frozen=True)
@@ -57,19 +61,27 @@ def plan(
 
     Raises:
         BadDataError: The data set has errors and `skip_bad` is off; the table names them.
+        UsageError: The planner makes no such configuration.
     """
     file = workspace.plans_file(config.plans_name)
     inputs = input_hash(config, network, manifest)
     standing = _standing(file, inputs, config)
     if standing is not None:
         return standing
+    if config.configuration not in (None, *_CONFIGURATIONS):
+        # answered before the minutes of measuring
+        wish = config.configuration
+        raise UsageError(
+            f"planner.configuration={wish!r}: there is none of that name; "
+            f"{nearest(str(wish), _CONFIGURATIONS)}"
+        )
     # these load torch and nnunetv2: only when there is something to measure
     from medssm.fields.segmentation.memory import measuring_device, memory_models
     from medssm.fields.segmentation.nnunet.fingerprint import extract_fingerprint
     from medssm.fields.segmentation.nnunet.planner import plan_dataset
 
     usable, skipped = usable_cases(manifest, config.skip_bad, config.workers)
-    splits = make_splits(usable)
+    made_splits = make_splits(usable)
     fingerprint = extract_fingerprint(usable, config.workers)
     models = memory_models(network, usable, config)
     plans = plan_dataset(usable, fingerprint, config.plans_name, models)
@@ -81,13 +93,14 @@ def plan(
         "measured_on": measuring_device(),
         "skipped": sorted(skipped),
         "fingerprint": digest(fingerprint),
+        "splits": digest(made_splits),
     }
     folder = workspace.preprocessed
     remove_temporaries(folder)
     content = {**manifest.content, "numTraining": len(usable.cases)}
     write_json(folder / "dataset.json", content)
     write_json(folder / "dataset_fingerprint.json", fingerprint)
-    write_json(folder / "splits_final.json", splits)
+    write_json(folder / _SPLITS, _own_splits(usable, folder, made_splits) or made_splits)
     # last: with it the stage is done
     write_json(file, plans)
     made = read_plan(file, config.configuration)
@@ -106,7 +119,23 @@ def input_hash(config: PlanConfig, network: Mapping[str, Any], manifest: Manifes
         for name, value in vars(config).items()
         if name not in ("force", "workers", "configuration")
     }
-    return digest([settings, dict(network), manifest.content, files])
+    own = manifest.folder / _SPLITS
+    splits = [sha256(own)] if own.is_file() else []
+    return digest([settings, dict(network), manifest.content, files, *splits])
+
+
+def _own_splits(usable: Manifest, folder: Path, made: list[Split]) -> list[Split] | None:
+    """Folds that the user wrote beside the plans, where stock nnU-Net looks for them."""
+    file = folder / _SPLITS
+    if not file.is_file() or (usable.folder / _SPLITS).is_file():
+        return None
+    plans = [read_json(each).get(OURS) or {} for each in folder.glob("*[pP]lans*.json")]
+    ours = {each["splits"] for each in plans if "splits" in each}
+    standing = read_json(file)
+    if not ours or digest(standing) in ours or standing == made:
+        return None
+    say("%s was changed by hand; its folds are kept.", file)
+    return check_splits(standing, usable, str(file))
 
 
 def _stamp(file: Path) -> list[Any]:

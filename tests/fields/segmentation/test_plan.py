@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from medssm.core.errors import BadDataError
-from medssm.core.files import read_json
+from medssm.core.errors import BadDataError, UsageError
+from medssm.core.files import read_json, write_json
 from medssm.data.manifest import read_manifest
 from medssm.data.splits import make_splits
 from medssm.fields.segmentation import memory, train
@@ -48,6 +48,26 @@ def test_a_changed_input_is_planned_again(own_plan) -> None:
     nibabel.save(nibabel.Nifti1Image(voxels, image.affine, image.header), label)
     again = plan(CONFIG, NETWORK, own_plan.manifest, own_plan.workspace)
     assert again.plans["medssm"]["inputs"] != own_plan.plan.plans["medssm"]["inputs"]
+
+
+def test_folds_that_a_user_wrote_beside_the_plan_stay_and_those_of_the_raw_set_win(
+    own_plan,
+) -> None:
+    beside = own_plan.workspace.preprocessed / "splits_final.json"
+    names = sorted(own_plan.manifest.cases)
+    mine = [{"train": names[1:], "val": names[:1]}]
+    write_json(beside, mine)
+    plan(replace(CONFIG, force=True), NETWORK, own_plan.manifest, own_plan.workspace)
+    assert read_json(beside) == mine
+    write_json(own_plan.manifest.folder / "splits_final.json", mine[::-1] * 2)
+    plan(CONFIG, NETWORK, own_plan.manifest, own_plan.workspace)
+    assert read_json(beside) == mine * 2
+
+
+def test_a_configuration_that_no_planner_makes_is_answered_before_the_work(own_plan) -> None:
+    config = replace(CONFIG, configuration="3d_fulres", force=True)
+    with pytest.raises(UsageError, match="did you mean '3d_fullres'"):
+        plan(config, NETWORK, own_plan.manifest, own_plan.workspace)
 
 
 def test_a_cut_image_is_refused_by_name_and_left_out_on_request(own_plan) -> None:
