@@ -1,6 +1,7 @@
 """Compile the Triton kernels without a GPU: registers, spills and shared memory of each.
 
-    python -m benchmarks.aot [--quick]        writes benchmarks/results/aot_sm80_sm90.json
+    python -m benchmarks.aot                  writes benchmarks/results/aot_sm80_sm90.json
+    python -m benchmarks.aot --only carry     the same for one kernel; the other rows stay
 
 Every kernel is compiled in the forms in which it is launched, for each architecture and type.
 `stack` counts the bytes that a thread spills; anything above 0 is a fault.
@@ -47,7 +48,7 @@ class Form(NamedTuple):
 
 def forms(blocks: tuple[int, ...] = (64, 32)) -> list[Form]:
     """Every kernel in the forms that calls lead to, the slowest to compile first."""
-    from medssm.ops.conv.triton_backend import TILE, WARPS
+    from medssm.ops.conv.triton_backend import WARPS, tile
     from medssm.ops.scan.triton_gradients import GATED
     from medssm.ops.scan.triton_launch import AHEAD, CARRIED, registers
     from medssm.ops.scan.triton_plan import BACK
@@ -81,13 +82,14 @@ def forms(blocks: tuple[int, ...] = (64, 32)) -> list[Form]:
     carry = {"SAVE": True, "INITIAL": True, "U": AHEAD, "BE": CARRIED}
     for reverse in (False, True):
         found.append(Form(forward, "carry", carry | {"REVERSE": reverse}, {"num_warps": 4}, ""))
-    conv = {"TABLE": True, "BIAS": True, "SILU": True, "T": TILE, "BD": 64}
+    conv = {"TABLE": True, "BIAS": True, "SILU": True, "BD": 64}
     module = "medssm.ops.conv.triton_kernels"
-    kernels = {"convolve": WARPS["forward"], "convolve_gradients": WARPS["backward"]}
-    return found + [
-        Form(module, name, conv | {"TAPS": taps}, {"num_warps": warps}, f"{taps} taps")
-        for taps, (name, warps) in itertools.product((4, 8), kernels.items())
-    ]
+    for taps in (4, 8):
+        both = conv | {"TAPS": taps, "T": tile(taps)}
+        kernels = {"convolve": WARPS, "convolve_gradients": tile(taps) // 2}
+        for name, warps in kernels.items():
+            found += [Form(module, name, both, {"num_warps": warps}, f"{taps} taps")]
+    return found
 
 
 def measure(form: Form, architecture: int, dtype: str) -> dict[str, Any]:
@@ -176,23 +178,24 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Compile everything, write the table, and fail where a kernel spills."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="bf16 and 64 channels only")
+    parser.add_argument("--only", metavar="KERNEL", help="keep the committed rows of the others")
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args(arguments)
     os.environ.pop("TRITON_INTERPRET", None)
     import triton
 
-    types = TYPES[:1] if chosen.quick else TYPES
-    cases = list(
-        itertools.product(forms((64,) if chosen.quick else (64, 32)), ARCHITECTURES, types)
-    )
+    shapes = [form for form in forms() if chosen.only in (None, form.name)]
+    if not shapes:
+        parser.error(f"no kernel {chosen.only}; take {', '.join({form.name for form in forms()})}")
     with ProcessPoolExecutor(chosen.workers) as pool:
+        cases = itertools.product(shapes, ARCHITECTURES, TYPES)
         rows = list(map(_told, pool.map(_row, cases)))
-    table = {"triton": triton.__version__, "sources": digest(), "kernels": rows}
-    if not chosen.quick:
-        text = ",\n".join("  " + json.dumps(row) for row in rows)
-        head = json.dumps({k: v for k, v in table.items() if k != "kernels"})
-        RESULT.write_text(f'{head[:-1]}, "kernels": [\n{text}\n]}}\n')
+    if chosen.only:
+        before = json.loads(RESULT.read_text(encoding="utf-8"))["kernels"]
+        rows = [row for row in before if row["kernel"] != chosen.only] + rows
+    head = json.dumps({"triton": triton.__version__, "sources": digest()})
+    text = ",\n".join("  " + json.dumps(row) for row in rows)
+    RESULT.write_text(f'{head[:-1]}, "kernels": [\n{text}\n]}}\n', encoding="utf-8")
     spilling = [row for row in rows if row["stack"]]
     print(f"{len(rows)} kernels, {len(spilling)} spill")
     return 1 if spilling else 0

@@ -15,8 +15,7 @@ from medssm.ops.scan.triton_routes import inspect, inverse
 __all__ = ["missing", "refuses", "run"]
 
 MOST_TAPS = 8
-TILE = 32  # steps of a program
-WARPS = {"forward": 4, "backward": 8}
+WARPS = 4  # of a program of the forward
 
 
 def refuses(call: ConvInputs) -> str | None:
@@ -31,6 +30,11 @@ def run(call: ConvInputs) -> Tensor:
     return conv(call.x, call.weight, call.bias, call.table, call.silu)
 
 
+def tile(taps: int) -> int:
+    """Steps of a program; the backward, of tile / 2 warps, holds 2 taps - 1 rows for each."""
+    return 32 if taps <= 4 else 16
+
+
 def _arguments(
     x: Tensor, weight: Tensor, bias: Tensor | None, table: Tensor | None, silu: bool
 ) -> dict[str, Any]:
@@ -39,13 +43,13 @@ def _arguments(
     _, length, channels = x.shape
     routes, _, taps = weight.shape
     weight = weight.transpose(1, 2).contiguous()
-    block = channel_block(channels)
+    block, steps = channel_block(channels), tile(taps)
     return {
         "x_ptr": x, "weight_ptr": weight, "bias_ptr": weight if bias is None else bias.contiguous(),
         "table_ptr": weight if table is None else table.contiguous(), "x_b": x.stride(0),
         "x_l": x.stride(1), "length": length, "channels": channels, "routes": routes,
-        "blocks": -(-channels // block), "tiles": -(-length // TILE), "TAPS": taps,
-        "TABLE": table is not None, "BIAS": bias is not None, "SILU": silu, "T": TILE, "BD": block,
+        "blocks": -(-channels // block), "tiles": -(-length // steps), "TAPS": taps,
+        "TABLE": table is not None, "BIAS": bias is not None, "SILU": silu, "T": steps, "BD": block,
     }  # fmt: skip
 
 
@@ -64,7 +68,7 @@ def conv(
         values = _arguments(x, weight, bias, table, silu) | {"out_ptr": out}
         programs = b * routes * values["tiles"] * values["blocks"]
         with on(x.device):
-            launch(convolve, programs, values, num_warps=WARPS["forward"])
+            launch(convolve, programs, values, num_warps=WARPS)
     return out
 
 
@@ -103,7 +107,7 @@ def conv_backward(
     }  # fmt: skip
     programs = b * tiles * values["blocks"]
     with on(x.device):
-        launch(convolve_gradients, programs, values, num_warps=WARPS["backward"])
+        launch(convolve_gradients, programs, values, num_warps=tile(taps) // 2)
     return dx, dweight.sum((0, 2)).transpose(1, 2).contiguous(), dbias.sum((0, 2))
 
 
