@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from medssm.ops.native.library import KINDS, load
 
@@ -58,6 +59,22 @@ def launch(source: Path, function: str, words: Iterable[int], wide: bool, back: 
     )
     if failed:
         raise _PROBLEMS[failed]
+
+
+def unwatched(*tensors: Tensor | None) -> bool:
+    """Whether a kernel may run without the dispatcher, which costs as much as a small scan.
+
+    It may not where someone listens to operators: a compiler, an exporter, a tracer, a dispatch
+    mode, a transform of torch.func, or a subclass of Tensor.
+    """
+    plain = (Tensor, torch.nn.Parameter)
+    return (
+        not torch.compiler.is_compiling()
+        and all(tensor is None or type(tensor) in plain for tensor in tensors)
+        and not is_in_torch_dispatch_mode()
+        and not torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
 
 
 def dense(*tensors: Tensor | None) -> list[Tensor | None]:

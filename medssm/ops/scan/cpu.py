@@ -1,10 +1,13 @@
 """The native scan on CPU as torch custom operators, with autograd and shapes for tracing."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from medssm.ops.native.library import CHUNK, lanes, load
-from medssm.ops.native.record import at, dense, launch, view
+from medssm.ops.native.record import at, dense, launch, unwatched, view
 from medssm.ops.native.variants import NoCompilerError
 from medssm.ops.scan.cpu_call import (
     MAX_RANK,
@@ -53,7 +56,7 @@ def run(call: ScanInputs) -> Result:
     tensors = (*data, call.delta_weight, gate, call.initial_state)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     flags = (call.softplus, call.merge, call.local_window)
-    out, _, _, last = scan(*tensors, call.table, call.lengths, *flags, save)
+    out, _, _, last = _chosen(save, tensors)(*tensors, call.table, call.lengths, *flags, save)
     if gate_outside:
         assert call.z is not None
         out = out * torch.nn.functional.silu(call.z)[:, None].to(out.dtype)
@@ -64,8 +67,13 @@ def _launch(words: list[int], u: Tensor, back: bool) -> None:
     launch(SOURCE, "medssm_scan", words, u.dtype == torch.float64, back)
 
 
-@torch.library.custom_op("medssm::scan_cpu", mutates_args=(), device_types="cpu")
-def scan(
+def _chosen(save: bool, tensors: tuple[Tensor | None, ...]) -> Callable[..., tuple[Tensor, ...]]:
+    if unwatched(*tensors):
+        return Direct.apply if save else forward
+    return scan
+
+
+def forward(
     u: Tensor,
     dt: Tensor,
     A: Tensor,
@@ -100,6 +108,9 @@ def scan(
     return out.to(u.dtype), y, starts, last
 
 
+scan = torch.library.custom_op("medssm::scan_cpu", mutates_args=(), device_types="cpu")(forward)
+
+
 @scan.register_fake
 def _(  # type: ignore[no-untyped-def]
     u, dt, A, B, C, D, bias, W, z, h0, table, lengths, softplus, merge, window, save
@@ -108,8 +119,7 @@ def _(  # type: ignore[no-untyped-def]
     return out.to(u.dtype), y, starts, last
 
 
-@torch.library.custom_op("medssm::scan_cpu_backward", mutates_args=(), device_types="cpu")
-def scan_backward(
+def backward(
     dout: Tensor,
     dlast: Tensor | None,
     u: Tensor,
@@ -151,6 +161,11 @@ def scan_backward(
     return [du.to(u.dtype), ddt.to(dt.dtype), dB, dC, dz, *small]
 
 
+scan_backward = torch.library.custom_op(
+    "medssm::scan_cpu_backward", mutates_args=(), device_types="cpu"
+)(backward)
+
+
 @scan_backward.register_fake
 def _(  # type: ignore[no-untyped-def]
     dout, dlast, u, dt, A, B, C, D, bias, W, z, table, lengths, y, starts, softplus, merge, window
@@ -167,14 +182,14 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx, dout, _dy, _dstarts, dlast):  # type: ignore[no-untyped-def]
+def _backward(ctx, dout, _dy, _dstarts, dlast, run=scan_backward):  # type: ignore[no-untyped-def]
     saved = ctx.saved_tensors
     u, _, A, _, _, D, bias, W, z, *_ = saved
     if dout is None:
         dout = u.new_zeros((u.shape[0], 1 if ctx.flags[1] else A.shape[0], *u.shape[2:]))
     elif u.stride(-1) == 1 and dout.stride(-1) != 0:  # an expanded one is read as it is
         dout = dout.contiguous()
-    du, ddt, dB, dC, dz, dA, *small = scan_backward(dout, dlast, *saved, *ctx.flags)
+    du, ddt, dB, dC, dz, dA, *small = run(dout, dlast, *saved, *ctx.flags)
     dD, dbias, dW, dh0 = small
     return (
         du,
@@ -192,3 +207,16 @@ def _backward(ctx, dout, _dy, _dstarts, dlast):  # type: ignore[no-untyped-def]
 
 
 scan.register_autograd(_backward, setup_context=_setup)
+
+
+class Direct(torch.autograd.Function):
+    """The operator without the dispatcher: the same forward and backward."""
+
+    forward = staticmethod(forward)
+    setup_context = staticmethod(_setup)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dout, dy, dstarts, dlast):  # type: ignore[no-untyped-def]
+        """As the operator's."""
+        return _backward(ctx, dout, dy, dstarts, dlast, backward)  # type: ignore[no-untyped-call]

@@ -99,8 +99,11 @@ def segments(u: Tensor, window: int, idle: int) -> int:
         idle: Threads per task from which on splitting pays for its second pass.
     """
     b, _, length, d = u.shape
-    threads, tasks = torch.get_num_threads(), b * -(-d // lanes(torch.float32))
-    if tasks == 0 or threads < idle * tasks:
+    threads = torch.get_num_threads()
+    if threads == 1 or b == 0:
+        return 1
+    tasks = b * -(-d // lanes(torch.float32))
+    if threads < idle * tasks:
         return 1
     return max(1, min(-(-threads // tasks), chunks(length, window) // 2))
 
