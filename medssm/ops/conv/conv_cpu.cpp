@@ -114,11 +114,12 @@ template <class S> static void run(const ConvCall& g, int back) {
     });
 }
 #define EXPORT extern "C" __attribute__((visibility("default")))
-// 0: done, 1: the route table is no permutation of the positions, 2: no memory
+// 0: done, 1: the route table is no permutation of the positions, 2: no memory, 3: no float16
 EXPORT int medssm_conv(const ConvCall* g, int is_double, int back) {
   try {
     if (g->pos && !back && !visits_every_position_once(g->pos, g->routes, g->length)) return 1;
     if (g->batch * g->length * g->channels == 0) return 0;
+    if (g->x.kind == 3 && !WITH_HALF) return 3;
     is_double ? run<double>(*g, back) : run<float>(*g, back);
   } catch (const std::bad_alloc&) {
     return 2;

@@ -16,6 +16,7 @@ ABSENT: Words = (0, 0, 0, 0, 0, 0)
 _PROBLEMS = {
     1: ValueError("routes: every row of the table must visit each position 0..L-1 exactly once."),
     2: MemoryError("the native kernel got no memory for its scratch; use fewer threads."),
+    3: TypeError("the compiler of the native kernel had no float16; take bfloat16 or float32."),
 }
 
 
@@ -52,6 +53,7 @@ def launch(source: Path, function: str, words: Iterable[int], wide: bool, back: 
     Raises:
         ValueError: A route is no permutation.
         MemoryError: The kernel got no memory.
+        TypeError: A tensor is float16 and the kernel was built without.
     """
     record = array("q", words)
     failed = getattr(load(source), function)(

@@ -40,8 +40,9 @@ def refuses(call: ScanInputs) -> str | None:
         return f"the tensors are on {call.u.device.type}, not on the CPU."
     if call.local_window > CHUNK:
         return f"a local window has {CHUNK} steps at most, this one has {call.local_window}."
-    if torch.float16 in {x.dtype for x in (call.u, call.delta, call.B, call.C)}:
-        return None if load(SOURCE).medssm_scan_has_half() else "the compiler had no float16."
+    half = torch.float16 in {x.dtype for x in (call.u, call.delta, call.B, call.C)}
+    if half and not torch.compiler.is_compiling() and not load(SOURCE).medssm_scan_has_half():
+        return "the compiler had no float16."  # under torch.compile the kernel itself says so
     return None
 
 

@@ -268,11 +268,13 @@ static void want_large_pages_for(const ScanCall& g, const View& v) {
   want_large_pages(v.data, (last + 1) * item_size(v.kind));
 }
 #define EXPORT extern "C" __attribute__((visibility("default")))
-// 0: done, 1: the route table is no permutation of the positions, 2: no memory
+// 0: done, 1: the route table is no permutation of the positions, 2: no memory, 3: no float16
 EXPORT int medssm_scan(const ScanCall* g, int is_double, int back) {
   try {
     if (g->pos && !back && !visits_every_position_once(g->pos, g->routes, g->length)) return 1;
     if (g->batch * g->length * g->channels == 0) return 0;
+    for (const View* v : {&g->u, &g->dt, &g->B, &g->C, &g->z})
+      if (v->kind == 3 && !WITH_HALF) return 3;
     for (const View* v : {&g->y, &g->out, &g->du}) want_large_pages_for(*g, *v);
     if (!g->rank) want_large_pages_for(*g, g->ddt);
     if (is_double) run<double, GROUP>(*g, back);  // for gradcheck: one size, padded
