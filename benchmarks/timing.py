@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -111,13 +110,14 @@ OPENMP = {"GOMP_SPINCOUNT": "2000", "OMP_DYNAMIC": "FALSE"}
 def extra_megabytes(call: Call) -> float:
     """Peak memory of a call beyond what the process held before it, in MB (10^6 bytes).
 
-    Use it in a process of its own: what was freed before hides what is taken.
+    Linux only. Use it in a process of its own: memory that was freed before hides what is taken.
     """
-    before = _resident()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    before = _status_bytes("VmRSS")
     call()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 1e6
+    return (_status_bytes("VmHWM") - before) / 1e6
 
 
-def _resident() -> int:
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * resource.getpagesize()
+def _status_bytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024

@@ -1,5 +1,7 @@
 """Contestants compute the same; no figure is taken over a red test or a wrong result."""
 
+import sys
+
 import pytest
 import torch
 
@@ -68,6 +70,17 @@ def test_the_best_turn_counts_and_a_slow_contestant_gets_one():
     assert turns == {"fast": 7, "slow": 1}
     assert times["slow"].wall_ms >= 50
     assert times["slow"].cpu_ms < 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
+def test_the_extra_memory_of_a_call_is_its_peak_and_not_an_older_one():
+    older = torch.ones(50_000_000)  # 200 MB
+    del older
+
+    def call():
+        torch.ones(20_000_000)  # 80 MB, freed at once
+
+    assert timing.extra_megabytes(call) == pytest.approx(80, abs=15)
 
 
 def test_the_gpu_program_runs_through_on_a_small_trial(monkeypatch):
