@@ -8,6 +8,11 @@ from medssm.core.errors import UsageError
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 _UNITS_S = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_LEAST = {
+    "max_epochs": 1, "steps_per_epoch": 1, "accumulate": 1, "validate_every": 1, "devices": 1,
+    "max_bad_steps": 1, "patience": 1, "threads": 1, "workers": 0, "save_every_s": 0,
+    "clip_norm": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class TrainerConfig:
         accelerator: Lightning's name of the device kind: auto, cpu, gpu, mps.
         devices: How many devices, or "auto" for all.
         strategy: Lightning's strategy, e.g. "auto" or "ddp".
-        precision: "auto" takes bfloat16 where a GPU has it, float16 on older GPUs, float32 on CPU.
+        precision: "auto" takes bfloat16 where the GPU or the CPU computes in it, float16 on older
+            GPUs, else float32.
         accumulate: Batches whose gradients are summed before one step.
         clip_norm: Largest gradient norm; 0 leaves gradients as they are.
         ema_decay: Decay of the averaged weights; 0 turns the average off.
@@ -58,9 +64,10 @@ class TrainerConfig:
     resume: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "steps_per_epoch", "accumulate", "validate_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"trainer.{name}={getattr(self, name)}: expected 1 or more.")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if isinstance(value, (int, float)) and not value >= least:
+                raise UsageError(f"trainer.{name}={value}: expected {least} or more.")
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"trainer.ema_decay={self.ema_decay}: expected 0 to below 1.")
         if self.max_time is not None:

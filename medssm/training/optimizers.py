@@ -1,10 +1,13 @@
 """Optimisers by name, with weight decay only where it belongs."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
+
+from medssm.core.errors import UsageError
 
 # the decay of a state-space layer, its skip and its step size are rates, not weights
 _RATES = frozenset({"A_log", "A_logs", "D", "Ds", "dt_bias", "dt_projs_bias", "delta_bias"})
@@ -29,6 +32,16 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UsageError(f"optimizer.{name}={value}: expected 0 or more.")
+        shares = {"momentum": self.momentum, "betas": max(self.betas, key=lambda b: abs(b - 0.5))}
+        for name, value in shares.items():
+            if not 0 <= value < 1:
+                raise UsageError(f"optimizer.{name}={getattr(self, name)}: expected 0 to below 1.")
 
 
 def takes_decay(name: str, parameter: nn.Parameter) -> bool:

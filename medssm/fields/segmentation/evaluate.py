@@ -40,6 +40,12 @@ class EvaluateConfig:
     overlays: int = 3
     workers: int = 4
 
+    def __post_init__(self) -> None:
+        if not self.tolerance_mm >= 0 or self.overlays < 0:
+            raise UsageError(
+                f"tolerance_mm={self.tolerance_mm}, overlays={self.overlays}: expected 0 or more."
+            )
+
     @property
     def folder(self) -> Path:
         """Where the report goes."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from medssm.core.errors import InterruptedRunError, MedssmError
+from medssm.core.errors import InterruptedRunError, MedssmError, UsageError
 from medssm.core.files import RECORDS, digest
 from medssm.core.log import Progress, detail, say
 from medssm.fields.segmentation.case_prediction import CasePredictor, Prepared
@@ -64,6 +64,14 @@ class PredictSettings:
     window_batch: int | None = None
     workers: int = 1
     scratch: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step_size <= 1:
+            raise UsageError(f"step_size={self.step_size}: expected above 0, at most 1.")
+        for name, least in (("window_batch", 1), ("workers", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name}={value}: expected {least} or more.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from medssm.core.errors import BadDataError, UsageError, nearest
 from medssm.core.files import is_temporary
-from medssm.data.readers import reader_of
+from medssm.data.readers import ending_of, reader_of
 
 _CHANNEL_DIGITS = 4
 
@@ -68,7 +68,8 @@ def _files(source: Path | Sequence[Path], ending: str, outputs: Path | None) -> 
         raise UsageError(f"{source}: input and output are the same folder; name another output.")
     files = sorted(path for path in source.iterdir() if _is_image(path, ending))
     if not files:
-        found = sorted({"".join(path.suffixes) for path in source.iterdir() if path.is_file()})
+        inside = [path for path in source.iterdir() if path.is_file()]
+        found = sorted({ending_of(path) or path.suffix or path.name for path in inside})
         raise BadDataError(
             f"{source}: no image with the ending {ending}, which this model takes "
             f"(endings found: {', '.join(found) or 'none'}). Convert the images or name the "
@@ -110,7 +111,9 @@ def _group(files: Sequence[Path], channels: int, ending: str) -> list[InputCase]
     groups: dict[str, dict[int, Path]] = defaultdict(dict)
     doubled: dict[str, str] = {}
     for file in files:
-        stem = file.name.removesuffix(ending)
+        # a file that was named may be of another format than the model's images
+        own = "" if file.name.endswith(ending) else ending_of(file)
+        stem = file.name[: -len(own or ending)]
         split = _channel_of(stem)
         if split is None or (channels == 1 and split[1] != 0):
             # a model of one channel takes any name, also one that ends in four digits

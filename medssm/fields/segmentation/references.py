@@ -47,7 +47,9 @@ def find_references(predictions: Path, wish: Path | None) -> References:
     if wish is not None and not (wish / "dataset.json").is_file():
         files = _label_files(wish)
         images = _images_beside(wish)
-        return References(wish, files, labels or _labels_of(files), images, set(files))
+        # those that were asked for; every reference where nobody noted what was
+        expected = _expected(predictions) & set(files) or set(files)
+        return References(wish, files, labels or _labels_of(files), images, expected)
     folder = wish or _dataset_beside(predictions)
     if folder is None:
         raise UsageError(

@@ -144,10 +144,11 @@ def _pictures(
     outlined: Sequence[str],
     worst: int,
 ) -> list[Picture]:
-    chosen = [("Worst", score) for score in ranked[:worst]]
-    if len(ranked) > worst:
-        chosen.append(("Median", ranked[len(ranked) // 2]))
-        chosen.append(("Best", ranked[-1]))
+    # where cases are few, one is called by what it tells most
+    median, best = len(ranked) // 2, len(ranked) - 1
+    titles = dict.fromkeys(range(min(worst, len(ranked))), "Worst")
+    titles |= {index: name for index, name in ((median, "Median"), (best, "Best")) if index}
+    chosen = [(titles[index], ranked[index]) for index in sorted(titles)]
     pictures = []
     for title, score in chosen:
         try:

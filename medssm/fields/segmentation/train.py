@@ -1,7 +1,7 @@
 """Train: from a preprocessed store to a model folder that `predict` takes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,82 +22,18 @@ from medssm.fields.segmentation.nnunet.augmentation import augmentation_rules, t
 from medssm.fields.segmentation.patches import Cut, PatchSamples, Store, centre_patch
 from medssm.fields.segmentation.plan_file import OURS, Plan
 from medssm.fields.segmentation.task import SegmentationTask
+from medssm.fields.segmentation.train_config import AugmentationConfig, TrainConfig
 from medssm.losses import LOSSES
 from medssm.networks import NETWORKS
 from medssm.runs.manifest_of_run import write_manifest
 from medssm.runs.workspace import Workspace
-from medssm.training.config import TrainerConfig
 from medssm.training.devices import chosen_accelerator, settle
 from medssm.training.engine import Run, fit, refuse_other_settings
-from medssm.training.optimizers import OptimizerConfig
 from medssm.training.order import words_of
-from medssm.training.schedules import ScheduleConfig
 from medssm.training.task import Learning
 from medssm.training.warm_start import load_initial_weights
 
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """What happens to a patch before the network sees it.
-
-    Args:
-        name: nnU-Net's transforms, or none.
-        mirror: Whether to mirror; prediction then mirrors as well.
-        oversample: Share of a batch that is centred on foreground.
-    """
-
-    name: str = "nnunet"
-    mirror: bool = True
-    oversample: float = 0.33
-
-    def __post_init__(self) -> None:
-        if self.name not in ("nnunet", "none"):
-            raise UsageError(f"augmentation.name={self.name!r}: expected 'nnunet' or 'none'.")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What a user may say about a training.
-
-    Args:
-        network: Name and arguments.
-        loss: Name and arguments; None takes Dice with cross-entropy, binary for regions.
-        optimizer: The optimiser.
-        schedule: The learning rate over the run.
-        augmentation: What happens to patches.
-        trainer: The course.
-        fold: Which fold is held back, or "all" for none.
-        seed: Of everything random.
-        run: Name of the run; None is VARIANT__PLANS__CONFIGURATION.
-        init: Weights to start from: a model folder, .safetensors or checkpoint.
-        batch_size: Patches a step; None takes the plan's.
-        patch_size: Voxels of a patch; None takes the plan's.
-        validate: Whether to predict the held-back cases at the end.
-        variant: What the network is called in the default name of the run, e.g. its file in
-            conf/network; None takes its name and its mixer.
-    """
-
-    network: Mapping[str, Any]
-    loss: Mapping[str, Any] | None = None
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    fold: int | str = 0
-    seed: int = 0
-    run: str | None = None
-    init: str | None = None
-    batch_size: int | None = None
-    patch_size: tuple[int, ...] | None = None
-    validate: bool = True
-    variant: str | None = None
-
-    def run_name(self, plan: Plan) -> str:
-        """The model folder's name."""
-        mixer = (self.network.get("mixer") or {}).get("name")
-        # a twin with another mixer is another model
-        network = f"{self.network['name']}_{mixer}" if mixer else self.network["name"]
-        return self.run or f"{self.variant or network}__{plan.plans_name}__{plan.configuration}"
+__all__ = ["AugmentationConfig", "TrainConfig", "train"]
 
 
 def train(config: TrainConfig, plan: Plan, workspace: Workspace, asked: Sequence[str] = ()) -> Path:

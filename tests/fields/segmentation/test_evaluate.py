@@ -224,6 +224,14 @@ def test_a_model_folder_finds_its_data_set_and_names_missing_validation_cases(fo
     assert list(report.per_label) == ["organ", "core"]
 
 
+def test_references_of_cases_that_nobody_asked_for_are_not_missing(folders):
+    for seed in (1, 2, 3):
+        (folders / "predictions" / f"case_{seed}.nii.gz").unlink()
+    asked = {"cases": {"case_0": {}}, "failed": {"case_1": "damaged"}}
+    write_json(folders / "predictions" / "predictions.json", asked)
+    assert _evaluate(folders).missing == ["case_1"]
+
+
 def test_cases_that_prediction_failed_at_are_missing(folders):
     model = _home_with_model(folders)
     note = {"model": str(model), "cases": {"case_0": {}}, "failed": {"case_3": "cut off"}}

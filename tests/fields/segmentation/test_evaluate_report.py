@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 
+from medssm.fields.segmentation import report
 from medssm.fields.segmentation.evaluate import EvaluateConfig, evaluate
 
 CASES = 5
@@ -85,6 +87,23 @@ def test_best_median_and_worst_cases_are_shown_with_a_text_for_those_who_cannot_
         assert "Dice" in picture["alt"]
     titles = " ".join(picture["alt"] for picture in parsed.pictures)
     assert all(word in titles for word in ("Worst", "Median", "Best"))
+
+
+@pytest.mark.parametrize(
+    ("cases", "titles"),
+    [
+        (1, ["Worst"]),
+        (2, ["Worst", "Best"]),
+        (3, ["Worst", "Median", "Best"]),
+        (9, ["Worst", "Worst", "Worst", "Median", "Best"]),
+    ],
+)
+def test_few_cases_too_show_the_best_and_the_median(cases, titles, monkeypatch):
+    monkeypatch.setattr(report, "_draw", lambda *_: "")
+    monkeypatch.setattr(report, "_by_label", lambda _: [])
+    ranked = [SimpleNamespace(case=str(n), mean=lambda _: 0.5) for n in range(cases)]
+    shown = [each.title.partition(":")[0] for each in report._pictures(ranked, None, [], 3)]
+    assert shown == titles
 
 
 def test_numbers_stand_beside_their_definitions_and_the_command(parsed):

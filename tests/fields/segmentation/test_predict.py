@@ -14,6 +14,7 @@ import medssm
 from medssm.cli.main import main
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import TEMPORARY_MARK, read_json
+from medssm.fields.segmentation.inputs import find_inputs
 from medssm.fields.segmentation.nnunet.restore import preprocess_image, restore_label
 from medssm.fields.segmentation.predict import PredictConfig, predict
 from medssm.inference.streaming import Scratch
@@ -286,6 +287,19 @@ def test_damaged_weights_are_named(model, images, tmp_path):
 def test_input_and_output_may_not_be_one_folder(model, images):
     with pytest.raises(UsageError, match="same folder"):
         run(model, images, images)
+
+
+def test_a_folder_of_another_format_is_answered_with_the_endings_in_it(model, tmp_path):
+    for name in ("Mr. X.1.mha", "y.mha", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(BadDataError, match=r"endings found: \.mha, \.txt\)"):
+        predict(PredictConfig(model=model, input=tmp_path, output=tmp_path / "out"))
+
+
+def test_a_named_file_of_another_format_is_a_case_without_its_ending(tmp_path):
+    file = tmp_path / "scan.1.nii.gz"
+    file.touch()
+    assert [case.name for case in find_inputs(file, 1, ".mha")] == ["scan.1"]
 
 
 def test_predictions_inside_of_the_input_are_no_input(model, images):
