@@ -40,6 +40,17 @@ def test_a_compiled_layer_is_one_graph_with_the_same_values_and_gradients(backen
             )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_half_types_compile(backend, dtype):
+    torch._dynamo.reset()
+    layer = RoutedLayer(window=4).to(dtype)
+    x = torch.randn(2, 50, 4).to(dtype)
+    with prefer(backend):
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), layer(x))
+
+
 def test_a_compiled_layer_follows_a_later_wish():
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")
