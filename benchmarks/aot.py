@@ -85,8 +85,9 @@ def forms(blocks: tuple[int, ...] = (64, 32)) -> list[Form]:
     conv = {"TABLE": True, "BIAS": True, "SILU": True, "BD": 64}
     module = "medssm.ops.conv.triton_kernels"
     for taps in (4, 8):
-        both = conv | {"TAPS": taps, "T": tile(taps)}
-        kernels = {"convolve": WARPS, "convolve_gradients": tile(taps) // 2}
+        steps, warps_back = tile(taps)
+        both = conv | {"TAPS": taps, "T": steps}
+        kernels = {"convolve": WARPS, "convolve_gradients": warps_back}
         for name, warps in kernels.items():
             found += [Form(module, name, both, {"num_warps": warps}, f"{taps} taps")]
     return found
@@ -121,14 +122,14 @@ def measure(form: Form, architecture: int, dtype: str) -> dict[str, Any]:
     made = triton.compile(
         source, target=GPUTarget("cuda", architecture, 32), options=OPTIONS | form.options
     )
-    usage, code = _dump(made.asm["cubin"], Path(triton.__file__).parent)
+    usage, code = machine_code(made.asm["cubin"], Path(triton.__file__).parent)
     counts = {"shuffles": r"\bSHFL", "barriers": r"\bBAR\.", "special": r"\bMUFU",
               "atomics": r"\bATOM|\bRED\b", "spill_loads": r"\bLDL"}  # fmt: skip
     return {
         "kernel": form.name, "note": form.note, "sm": architecture, "type": dtype,
         **{n: constants[n] for n in ("T", "BD", "TAPS", "REVERSE") if n in constants},
         "warps": form.options.get("num_warps", OPTIONS["num_warps"]),
-        "registers": _number(r"REG:(\d+)", usage), "stack": _number(r"STACK:(\d+)", usage),
+        "registers": number(r"REG:(\d+)", usage), "stack": number(r"STACK:(\d+)", usage),
         "shared": int(made.metadata.shared),
         **{name: len(re.findall(pattern, code)) for name, pattern in counts.items()},
     }  # fmt: skip
@@ -143,7 +144,8 @@ def _type(name: str, constants: dict[str, Any], dtype: str) -> str:
     return "*i32" if stem in TABLES else f"*{dtype}" if stem in STREAMS else "*fp32"
 
 
-def _dump(cubin: bytes, package: Path) -> tuple[str, str]:
+def machine_code(cubin: bytes, package: Path) -> tuple[str, str]:
+    """What Triton's own tool says of a kernel: its resources, and its instructions."""
     tool = package / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.cubin"
@@ -153,7 +155,8 @@ def _dump(cubin: bytes, package: Path) -> tuple[str, str]:
     return run[0], run[1]
 
 
-def _number(pattern: str, text: str) -> int:
+def number(pattern: str, text: str) -> int:
+    """The number that a pattern finds."""
     found = re.search(pattern, text)
     assert found, text
     return int(found[1])

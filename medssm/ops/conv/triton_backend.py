@@ -30,9 +30,9 @@ def run(call: ConvInputs) -> Tensor:
     return conv(call.x, call.weight, call.bias, call.table, call.silu)
 
 
-def tile(taps: int) -> int:
-    """Steps of a program; the backward, of tile / 2 warps, holds 2 taps - 1 rows for each."""
-    return 32 if taps <= 4 else 16
+def tile(taps: int) -> tuple[int, int]:
+    """Steps of a program, and warps of the backward's, which holds 2 taps - 1 rows a step."""
+    return (32, 16) if taps <= 4 else (8, 8)
 
 
 def _arguments(
@@ -43,7 +43,7 @@ def _arguments(
     _, length, channels = x.shape
     routes, _, taps = weight.shape
     weight = weight.transpose(1, 2).contiguous()
-    block, steps = channel_block(channels), tile(taps)
+    block, steps = channel_block(channels), tile(taps)[0]
     return {
         "x_ptr": x, "weight_ptr": weight, "bias_ptr": weight if bias is None else bias.contiguous(),
         "table_ptr": weight if table is None else table.contiguous(), "x_b": x.stride(0),
@@ -107,7 +107,7 @@ def conv_backward(
     }  # fmt: skip
     programs = b * tiles * values["blocks"]
     with on(x.device):
-        launch(convolve_gradients, programs, values, num_warps=tile(taps) // 2)
+        launch(convolve_gradients, programs, values, num_warps=tile(taps)[1])
     return dx, dweight.sum((0, 2)).transpose(1, 2).contiguous(), dbias.sum((0, 2))
 
 
