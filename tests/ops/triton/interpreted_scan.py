@@ -173,3 +173,19 @@ def test_torch_accepts_the_operator():
     names = ("u", "delta", "A", "B", "C", "D", "delta_bias", "z", "initial_state")
     first = [t[name][:, None] if name == "u" else t[name] for name in names]
     torch.library.opcheck(scan, (*first, None, None, True, True, 0, True))
+
+
+def test_compile_sees_one_graph():
+    tensors = scan_tensors(b=1, k=2, length=3, d=2, n=1, dtype=torch.float32)
+    leaves = {name: x.requires_grad_() for name, x in tensors.items()}
+    routes = orders(2, 3)
+
+    def call(**given):
+        return selective_scan(**given, routes=routes).square()
+
+    found = []
+    with prefer("triton"):
+        for one in (call, torch.compile(call, fullgraph=True, backend="aot_eager")):
+            out = one(**leaves)
+            found.append((out, *torch.autograd.grad(out.sum(), list(leaves.values()))))
+    assert all(torch.allclose(ours, true) for ours, true in zip(*found, strict=True))
