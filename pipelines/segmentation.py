@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from medssm.core.errors import MedssmError, UsageError
-from medssm.core.log import configure
+from medssm.core.log import configure, say
 from medssm.core.resources import conf_folder
 from medssm.fields.segmentation.evaluate import EvaluateConfig, evaluate
 from medssm.fields.segmentation.story import open_study, train_study
@@ -48,16 +48,12 @@ def main(config: DictConfig) -> float:
 def _study(config: DictConfig) -> float:
     if OmegaConf.is_missing(config, "dataset"):
         raise UsageError("dataset=… is missing: a folder, or a name or number under home.")
-    words = [
-        word
-        for word in HydraConfig.get().overrides.task
-        if word.lstrip("+").partition("=")[0] not in _OWN
-    ]
-    words = [*_name_of_job(), *(word.lstrip("+") for word in words)]
+    words = [word.lstrip("+") for word in HydraConfig.get().overrides.task]
+    words = [*_name_of_job(), *(word for word in words if word.partition("=")[0] not in _OWN)]
     study = open_study(str(config.dataset), Path(_absolute(config.home)), words)
-    model = train_study(study)
-    references = study.workspace.raw_folder if study.workspace.has_raw else None
-    return evaluate(EvaluateConfig(predictions=model, references=references)).mean_dice
+    report = evaluate(EvaluateConfig(predictions=train_study(study)))
+    say("mean foreground Dice %.4f; wrote %s", report.mean_dice, report.report)
+    return report.mean_dice
 
 
 def _name_of_job() -> list[str]:

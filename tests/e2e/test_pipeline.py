@@ -38,6 +38,7 @@ def test_a_sweep_trains_a_model_for_each_of_its_values(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     models = sorted(path.name for path in (home / "results" / raw.name).iterdir())
     assert models == ["sweep_000", "sweep_001"]
+    assert done.stderr.count("report.html") == 2
     assert list(here.iterdir()) == []
     assert len(list((home / "sweeps").iterdir())) == 1
 
