@@ -127,6 +127,7 @@ def _alone(shape: str) -> list[Row]:
             inputs = _inputs(shape, 16, dtype)
             call = passes(ours(inputs), list(inputs.values()), weight.to(dtype))[what]
             calls[name] = _set(call, count, variant)
+            calls[name]()  # a variant may have to be built first
         times = side_by_side(calls)
         rows += [
             {"shape": shape, "pass": what, "case": name, "cpu_ms": round(each.cpu_ms, 3),
