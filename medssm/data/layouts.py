@@ -121,7 +121,7 @@ def renew_import(folder: Path) -> None:
             f"{folder.name} --patient RE (or --patients FILE)"
         )
     write_json(folder / "dataset.json", {**content, "numTraining": len(found), "dataset": found})
-    say("%s changed since its import: %d cases came, %d left.", source,
+    say("%s changed since its import: %d case(s) came, %d left.", source,
         len(set(found) - set(listed)), len(set(listed) - set(found)))  # fmt: skip
 
 

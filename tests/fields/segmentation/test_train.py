@@ -113,7 +113,7 @@ def test_a_network_starts_from_the_weights_of_another_run(study, capsys):
     a, b = (f / "fold_0" / "weights.safetensors" for f in (model, warm))
     assert a.read_bytes() != b.read_bytes()
     wrong = make(TrainConfig, again | {"init": str(model / "model.json"), "run": "x"}, "train")
-    with pytest.raises(BadDataError, match="not a whole checkpoint"):
+    with pytest.raises(BadDataError, match="could not be read as a checkpoint"):
         train(wrong, made, workspace)
 
 
