@@ -1,11 +1,10 @@
-"""Load a native library and describe tensors to it: the Python side of `simd.h`."""
+"""Load a native library: the Python side of `simd.h`."""
 
 import ctypes
 import threading
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from medssm.ops.native.build import PREBUILT, library_for, variant
 
@@ -13,16 +12,6 @@ CHUNK = 32  # steps in a tile, as in simd.h
 KINDS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _LOADED: dict[tuple[Path, str], ctypes.CDLL] = {}
 _LOCK = threading.Lock()
-
-
-class View(ctypes.Structure):
-    """A strided tensor of up to four axes; no data means that it is absent."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("stride", ctypes.c_int64 * 4),
-        ("kind", ctypes.c_int64),
-    )
 
 
 def load(source: Path) -> ctypes.CDLL:
@@ -57,19 +46,3 @@ def _open(source: Path) -> ctypes.CDLL:
 def lanes(dtype: torch.dtype) -> int:
     """Channels in one vector: of double for float64, of float for every other type."""
     return variant().vector_bytes // (8 if dtype == torch.float64 else 4)
-
-
-def put(view: View, tensor: Tensor | None, share_routes: bool = False) -> None:
-    """Describe a tensor (batch, route, position, channel) in a view.
-
-    Args:
-        view: The structure to fill in.
-        tensor: The tensor; None leaves the view absent.
-        share_routes: All routes read or write the one tensor (route stride 0).
-    """
-    if tensor is None:
-        return
-    b, k, p, d = tensor.stride()
-    view.data = tensor.data_ptr()
-    view.stride[:] = (b, 0 if share_routes or tensor.shape[1] == 1 else k, p, d)
-    view.kind = KINDS[tensor.dtype]
