@@ -32,7 +32,7 @@ class TrainerConfig:
         accumulate: Batches whose gradients are summed before one step.
         clip_norm: Largest gradient norm; 0 leaves gradients as they are.
         ema_decay: Decay of the averaged weights; 0 turns the average off.
-        patience: Validations without progress before an early stop; None never stops early.
+        patience: Validations in a row below the best one before an early stop; None never stops.
         workers: Processes that cut and augment patches; None decides by the device.
         validate_every: Epochs between two quick validations.
         save_every_s: Least seconds between two checkpoints at the end of epochs.

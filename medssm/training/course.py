@@ -43,7 +43,8 @@ class State:
         epoch: Epochs done.
         best: Highest smoothed score, and at which epoch.
         smooth: The smoothed score.
-        stale: Validations since the best.
+        highest: Highest score of a single validation.
+        stale: Validations since then; a smoothed score would creep up on a plateau for long.
         progress: Share of the run that was done before the present step.
     """
 
@@ -52,6 +53,7 @@ class State:
     best: float = float("-inf")
     best_epoch: int = -1
     smooth: float | None = None
+    highest: float = float("-inf")
     stale: int = 0
     progress: float = 0.0
     ended_by: str = ""
@@ -192,10 +194,11 @@ class Course(Callback):
         state = self.state
         past = score if state.smooth is None else state.smooth
         state.smooth = _SCORE_MEMORY * past + (1 - _SCORE_MEMORY) * score
+        state.stale = 0 if score > state.highest else state.stale + 1
+        state.highest = max(state.highest, score)
         if state.smooth > state.best:
-            state.best, state.best_epoch, state.stale = state.smooth, state.epoch, 0
+            state.best, state.best_epoch = state.smooth, state.epoch
             return True
-        state.stale += 1
         return False
 
     def _write(self, trainer: Trainer, row: dict[str, Any], improved: bool) -> None:
@@ -250,6 +253,9 @@ class Course(Callback):
         reason = _REASONS[highest_of_ranks(trainer, _REASONS.index(self._reason()))]
         if not reason:
             return
+        if reason == "patience" and trainer.is_global_zero and not trainer.should_stop:
+            say("Stopping early at step %d: %d validation(s) without progress.",
+                self.state.step, self.state.stale)  # fmt: skip
         self.state.ended_by = reason
         if reason == "signal":
             task.sums = mean_over_ranks(trainer, task.sums)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,26 @@ def test_a_time_limit_ends_the_run_before_its_last_step(tmp_path):
     _, outcome = _run(tmp_path, config)
     assert outcome.ended_by == "time"
     assert outcome.seconds < 10
+
+
+class Stale(Toy):
+    """Gets better in its first two validations and never again."""
+
+    def quick_validation(self):
+        self.seen = getattr(self, "seen", 0) + 1
+        return {"dice": float(min(self.seen, 2))}
+
+
+def test_a_run_without_progress_stops_early_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("medssm.core.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", logger="medssm")
+    config = replace(CONFIG, max_epochs=50, patience=3)
+    outcome = fit(Stale(), Numbers(), config, Run(tmp_path, 7, 2, {"name": "toy"}))
+    assert (outcome.ended_by, outcome.steps) == ("patience", (2 + 3) * config.steps_per_epoch)
+    assert caplog.text.count("Stopping early at step 20: 3 validation(s)") == 1
+    # the same command again does not go on beyond the early stop
+    again = fit(Stale(), Numbers(), config, Run(tmp_path, 7, 2, {"name": "toy"}))
+    assert (again.ended_by, again.steps) == (outcome.ended_by, outcome.steps)
 
 
 def test_ranks_share_an_epoch_without_overlap():
