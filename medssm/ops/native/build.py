@@ -90,7 +90,9 @@ def library_for(source: Path) -> Path:
     cxx = compiler()
     if cxx is None:
         looked = os.environ.get("CXX") or "g++, clang++, c++"
-        raise NoCompilerError(f"no C++ compiler found (looked for {looked})")
+        raise NoCompilerError(
+            f"no C++ compiler found (looked for {looked}); install g++ for scans many times faster"
+        )
     for folder in _folders():
         with contextlib.suppress(OSError):  # a home that cannot be written: the next folder
             return _build_in(folder, name, cxx, source, chosen)

@@ -29,7 +29,7 @@ def missing() -> str | None:
     try:
         library = load(SOURCE)
     except (NoCompilerError, OSError) as error:
-        return f"{error}; install g++ for scans about 100 times faster."
+        return f"{error}."
     assert library.medssm_scan_call_size() == WORDS * 8
     return None
 
