@@ -32,6 +32,7 @@ def run_import(arguments: argparse.Namespace) -> Answer:
         labels=_words(arguments.labels),
         patient=arguments.patient,
         patients=Path(arguments.patients) if arguments.patients else None,
+        size=_whole(arguments.size),
     )
     manifest = import_dataset(arguments.kind, Path(arguments.source), arguments.home, options)
     facts = {
@@ -45,6 +46,12 @@ def run_import(arguments: argparse.Namespace) -> Answer:
         facts, lines, [manifest.folder / "dataset.json"],
         ("medssm", "train", manifest.name, *_home(arguments)),
     )  # fmt: skip
+
+
+def _whole(text: str | None) -> int | None:
+    if text is not None and not text.isdigit():
+        raise UsageError(f"--size {text!r}: expected a whole number of pixels.")
+    return None if text is None else int(text)
 
 
 def _words(text: str | None) -> tuple[str, ...]:

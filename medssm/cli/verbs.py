@@ -162,8 +162,19 @@ VERBS: dict[str, Verb] = {
         (
             Word(
                 "kind",
-                "folder, msd or nnunet: how the source is laid out; or checkpoint NAME FILE",
-                choices=("folder", "msd", "nnunet", "checkpoint"),
+                "how the source is laid out: folder, msd, nnunet, or as isic, lungs, synapse, "
+                "acdc or lits are handed out; or checkpoint NAME FILE",
+                choices=(
+                    "folder",
+                    "msd",
+                    "nnunet",
+                    "isic",
+                    "lungs",
+                    "synapse",
+                    "acdc",
+                    "lits",
+                    "checkpoint",
+                ),
             ),
             Word("source", "the folder; or the network's name, e.g. vm_unet"),
             Word("file", "the checkpoint of that network", optional=True),
@@ -176,6 +187,7 @@ VERBS: dict[str, Verb] = {
             Flag(("-o", "--output"), "folder for a checkpoint (default: HOME/checkpoints)", "OUT"),
             Flag(("--patient",), "regular expression that finds the patient in a case name", "RE"),
             Flag(("--patients",), "CSV with the columns case,patient", "FILE"),
+            Flag(("--size",), "isic, lungs: resize pictures to squares of this edge", "N"),
         ),
         overrides=True,
         example="medssm import folder ./my_data --name Dataset004_Hippocampus",

@@ -14,6 +14,7 @@ from medssm.data.decathlon import scan_msd
 from medssm.data.manifest import Manifest, read_manifest
 from medssm.data.patients import patients_by_pattern, patients_by_table
 from medssm.data.plain_folder import scan_folder
+from medssm.data.published import PUBLISHED, RESIZED
 from medssm.data.source import Source
 
 Kind = Literal["folder", "msd", "nnunet"]
@@ -31,6 +32,7 @@ class ImportOptions:
         labels: Names of the foreground values in order; None numbers them.
         patient: A regular expression whose first group is the patient of a case name.
         patients: A CSV with the columns case and patient, where names do not say it.
+        size: Edge of the squares to which pictures are resized; None keeps their sizes.
     """
 
     name: str | None = None
@@ -39,6 +41,7 @@ class ImportOptions:
     labels: tuple[str, ...] = ()
     patient: str | None = None
     patients: Path | None = None
+    size: int | None = None
 
 
 def recognise_layout(folder: Path) -> Kind | None:
@@ -59,10 +62,11 @@ def import_dataset(
     """Write HOME/raw/DatasetNNN_Name/dataset.json for a data set that lies anywhere.
 
     Args:
-        kind: "folder" (images/ + labels/), "msd" (Medical Segmentation Decathlon), "nnunet".
+        kind: "folder" (images/ + labels/), "msd" (Medical Segmentation Decathlon), "nnunet", or a
+            published layout such as "isic".
         source: The folder.
         home: The home folder.
-        options: Name, copying, channels, labels, patients.
+        options: Name, copying, channels, labels, patients, size.
 
     Returns:
         The data set as it can be read from now on.
@@ -79,9 +83,11 @@ def import_dataset(
         "folder": lambda path, chosen, _: scan_folder(path, chosen.labels, chosen.channels),
         "msd": lambda path, _, target: scan_msd(path, target),
         "nnunet": lambda path, _, __: _scan_nnunet(path),
+        **{name: _published(name) for name in PUBLISHED},
     }
     if kind not in scanners:
         raise UsageError(f"there is no layout {kind!r}; {nearest(kind, scanners)}")
+    _check_options(kind, options)
     target = Path(home) / "raw" / _dataset_name(options.name, source, Path(home))
     found = scanners[kind](source, options, target)
     content = found.dataset_json(_patients(found, options))
@@ -123,6 +129,25 @@ def renew_import(folder: Path) -> None:
     write_json(folder / "dataset.json", {**content, "numTraining": len(found), "dataset": found})
     say("%s changed since its import: %d case(s) came, %d left.", source,
         len(set(found) - set(listed)), len(set(listed) - set(found)))  # fmt: skip
+
+
+def _published(name: str) -> Callable[[Path, ImportOptions, Path], Source]:
+    def scan(source: Path, options: ImportOptions, target: Path) -> Source:
+        arguments = {"size": options.size} if name in RESIZED else {}
+        found: Source = PUBLISHED.load(name)(source, target, **arguments)
+        return found
+
+    return scan
+
+
+def _check_options(kind: str, options: ImportOptions) -> None:
+    if kind in PUBLISHED and (options.labels or options.channels):
+        raise UsageError(f"import {kind}: its labels and channels are known; leave them out.")
+    if options.size is not None and (kind not in RESIZED or options.size < 8):
+        raise UsageError(
+            f"--size {options.size}: expected 8 or more, and a layout whose pictures are written "
+            f"anew ({', '.join(RESIZED)}). Others are resampled by the plan: planner.spacing_mm=..."
+        )
 
 
 def _scan_nnunet(source: Path) -> Source:

@@ -44,7 +44,7 @@ class PublicDataset:
     title: str
     homepage: str
     licence: str
-    layout: Literal["folder", "msd", "nnunet"]
+    layout: Literal["folder", "msd", "nnunet", "isic", "lungs", "synapse", "acdc", "lits"]
     field: str
     modality: str
     channels: tuple[str, ...]
