@@ -1,9 +1,11 @@
 """Coarser and finer grids: patches to tokens, 2^d cells to one, one token to p^d cells."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssm.layers.convs import MapConv
 from medssm.layers.linear import TokenLinear
+from medssm.layers.norms import MapBatchNorm
 
 
 def gather_cells(x: Tensor, size: int) -> Tensor:
@@ -101,3 +103,35 @@ class PatchExpanding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Project to cells and spread them."""
         return self.norm(spread_cells(self.expand(x), self.factor))
+
+
+class LargeKernelExpanding(nn.Module):
+    """Linear to all cells at once, batch norm, ReLU, depthwise 3^d, rearrangement, norm (LKPE).
+
+    Args:
+        spatial_dims: Rank of the map.
+        channels: Width before.
+        out_channels: Width after.
+        factor: How many times finer the grid becomes.
+
+    Shape:
+        x: (B, *S, C), result (B, *S factor, K).
+
+    Source:
+        Chen et al., "MSVM-UNet", 2024; its "large" kernel is 3 in the released code.
+    """
+
+    def __init__(
+        self, spatial_dims: int, channels: int, out_channels: int, factor: int = 2
+    ) -> None:
+        super().__init__()
+        hidden, self.factor = factor**spatial_dims * out_channels, factor
+        self.expand = TokenLinear(channels, hidden)
+        self.batch_norm = MapBatchNorm(hidden)
+        self.conv = MapConv(spatial_dims, hidden, hidden, groups=hidden, bias=True)
+        self.norm = nn.LayerNorm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project to cells, let them see their neighbours, spread them."""
+        cells = self.conv(F.relu(self.batch_norm(self.expand(x))))
+        return self.norm(spread_cells(cells, self.factor))

@@ -14,8 +14,7 @@ from medssm.layers.convs import MapConv
 from medssm.layers.linear import TokenLinear
 from medssm.layers.mixers.cross_scan import CrossScan
 from medssm.layers.mixers.multi_scale_scan import LEAN, MultiScaleFeedForward
-from medssm.layers.norms import MapBatchNorm
-from medssm.layers.patches import spread_cells
+from medssm.layers.patches import LargeKernelExpanding
 from medssm.networks.sizes import check_sizes, crop, pad_to_multiple
 
 LEAN_CROSS_SCAN: Mapping[str, Any] = MappingProxyType({"name": "cross_scan", **LEAN})
@@ -104,35 +103,6 @@ class Encoder(nn.Module):
         for down, stage in zip(self.downs, self.stages[1:], strict=True):
             maps.append(stage(down(maps[-1])))
         return maps
-
-
-class LargeKernelExpanding(nn.Module):
-    """Linear to all cells at once, batch norm, ReLU, depthwise 3^d, rearrangement, norm (LKPE).
-
-    Args:
-        spatial_dims: Rank of the map.
-        channels: Width before.
-        out_channels: Width after.
-        factor: How many times finer the grid becomes.
-
-    Shape:
-        x: (B, *S, C), result (B, *S factor, K).
-    """
-
-    def __init__(
-        self, spatial_dims: int, channels: int, out_channels: int, factor: int = 2
-    ) -> None:
-        super().__init__()
-        hidden, self.factor = factor**spatial_dims * out_channels, factor
-        self.expand = TokenLinear(channels, hidden)
-        self.batch_norm = MapBatchNorm(hidden)
-        self.conv = MapConv(spatial_dims, hidden, hidden, groups=hidden, bias=True)
-        self.norm = nn.LayerNorm(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Project to cells, let them see their neighbours, spread them."""
-        cells = self.conv(F.relu(self.batch_norm(self.expand(x))))
-        return self.norm(spread_cells(cells, self.factor))
 
 
 class Head(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medssm.layers.mixers.cross_scan import CrossScan
 from medssm.layers.mixers.multi_head_scan import ScanHeads
+from medssm.layers.patches import LargeKernelExpanding
 from medssm.networks.keymaps import load_official
 from medssm.networks.keymaps import msvm_unet as msvm
 from medssm.networks.keymaps.lightm_unet import RVM_LAYER
@@ -19,7 +20,6 @@ from medssm.networks.lightm_unet import RvmLayer
 from medssm.networks.msvm_unet import (
     Encoder,
     Head,
-    LargeKernelExpanding,
     multi_scale_blocks,
 )
 

@@ -71,6 +71,7 @@ def load_official(
         BadDataError: The file is no checkpoint, or a key does not fit.
         UsageError: There is no such key map, or a hint does not fit.
     """
+    KEYMAPS.load(name)  # a slip in the name is told before a large file is read
     state = _state(weights)
     arguments = load_arguments(name, state, **hints)
     network: nn.Module = NETWORKS.build(**{"name": name, **arguments})
