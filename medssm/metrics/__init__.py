@@ -15,6 +15,8 @@ METRICS = Table(
         "area_reference": "medssm.metrics.volume:AREA_REFERENCE",
         "area_prediction": "medssm.metrics.volume:AREA_PREDICTION",
         "area_difference": "medssm.metrics.volume:AREA_DIFFERENCE",
+        "transunet_dice": "medssm.metrics.transunet:TRANSUNET_DICE",
+        "transunet_hd95": "medssm.metrics.transunet:TRANSUNET_HD95",
     },
     "medssm.metrics",
 )

@@ -129,6 +129,7 @@ class Metric:
         definition: One sentence that a reader can check the number against.
         value: The measure itself.
         spatial_dims: For images of how many axes it is defined.
+        convention: Computed only where the convention of some papers is asked for.
     """
 
     key: str
@@ -138,3 +139,4 @@ class Metric:
     definition: str
     value: Callable[[MaskPair], float]
     spatial_dims: tuple[int, ...] = (2, 3)
+    convention: str | None = None

@@ -11,6 +11,11 @@ from medssm.core.files import is_temporary, write_json, write_text
 from medssm.core.log import Progress, warn
 from medssm.data.labels import Labels
 from medssm.data.readers import ending_of
+from medssm.fields.segmentation.published_scores import (
+    Convention,
+    PublishedScores,
+    published_scores,
+)
 from medssm.fields.segmentation.references import References, find_references
 from medssm.fields.segmentation.report import write_report
 from medssm.fields.segmentation.scores_file import scores_csv, summary
@@ -29,6 +34,7 @@ class EvaluateConfig:
         against: Other predictions of the same cases, to compare with.
         tolerance_mm: How far a surface may be off for the surface Dice.
         overlays: Pictures of so many worst cases, beside the best and the median.
+        convention: Count as the papers did, too: "isic" or "synapse" (TransUNet).
         workers: Threads.
     """
 
@@ -38,6 +44,7 @@ class EvaluateConfig:
     against: Path | None = None
     tolerance_mm: float = 1.0
     overlays: int = 3
+    convention: Convention | None = None
     workers: int = 4
 
     def __post_init__(self) -> None:
@@ -67,6 +74,7 @@ class EvaluateReport:
         comparisons: Label (and "mean") to measure to the comparison with the others.
         labels: What the values mean.
         tolerance_mm: Of the surface Dice.
+        as_published: Scores as the papers computed them, where asked for.
     """
 
     cases: Sequence[CaseScore]
@@ -79,6 +87,7 @@ class EvaluateReport:
     comparisons: Mapping[str, Mapping[str, Comparison]] = field(default_factory=dict)
     labels: Labels = field(default_factory=lambda: Labels({"background": 0}))
     tolerance_mm: float = 1.0
+    as_published: PublishedScores | None = None
 
     @property
     def mean_dice(self) -> float:
@@ -105,6 +114,7 @@ class EvaluateReport:
                 label: {name: asdict(each) for name, each in found.items()}
                 for label, found in self.comparisons.items()
             },
+            "as_published": self.as_published.plain() if self.as_published else None,
             "report": str(self.report),
         }
 
@@ -118,6 +128,8 @@ class EvaluateReport:
                 if name in ("Dice", "HD95_mm", "NSD")
             ]
             lines.append(f"{label}: {'  '.join(parts)}  ({len(self.cases)} cases)")
+        if self.as_published:
+            lines.append(self.as_published.line())
         if self.missing:
             lines.append(f"no prediction for: {', '.join(self.missing)}")
         lines += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
@@ -160,6 +172,7 @@ def evaluate(config: EvaluateConfig) -> EvaluateReport:
         scores, per_label, overall, missing, failed, config.folder / "report.html",
         comparisons["mean"]["Dice"] if comparisons else None, comparisons, references.labels,
         config.tolerance_mm,
+        published_scores(config.convention, references.labels.foreground, scores),
     )  # fmt: skip
     write_json(config.folder / "summary.json", summary(report))
     write_text(config.folder / "cases.csv", scores_csv(scores, keys))
@@ -201,7 +214,10 @@ def _score_all(
         try:
             if reference is None:
                 raise BadDataError(f"no reference of that name in {references.source}")
-            return score_case(name, path, reference, references.labels, config.tolerance_mm)
+            return score_case(
+                name, path, reference, references.labels, config.tolerance_mm,
+                convention=config.convention,
+            )  # fmt: skip
         except MedssmError as error:
             failed[name] = str(error)
             warn("%s: %s", name, error)

@@ -9,6 +9,7 @@ from medssm.core.errors import MedssmError
 from medssm.core.files import read_json
 from medssm.core.log import detail
 from medssm.data.readers import reader_of
+from medssm.fields.segmentation.published_scores import PublishedScores
 from medssm.fields.segmentation.references import References
 from medssm.fields.segmentation.scores_file import count_verdicts
 from medssm.fields.segmentation.scoring import CaseScore
@@ -68,6 +69,8 @@ def _tables(report: "EvaluateReport", ranked: Sequence[CaseScore]) -> list[Table
         ]
         note = "Dice of every label in every case."
         tables.append(Table("By case and label", ["case", *names], rows, note, sortable=True))
+    if report.as_published:
+        tables.insert(1, _published_table(report.as_published))
     if report.comparisons:
         tables.insert(1, _comparison_table(report))
     return tables
@@ -126,6 +129,16 @@ def _comparison_table(report: "EvaluateReport") -> Table:
         "HD95 less is better, of the others more.",
         sortable=True,
     )
+
+
+def _published_table(scores: PublishedScores) -> Table:
+    rows = [
+        [label, *[f"{value:.4g}" for value in found.values()]]
+        for label, found in {**scores.labels, "mean": scores.mean}.items()
+    ]
+    title = f"As the papers on {scores.convention} count"
+    note = f"To lay beside published figures only. {scores.definition}"
+    return Table(title, ["label", *scores.mean], rows, note)
 
 
 def _outlined(references: References, ranked: Sequence[CaseScore]) -> list[str]:
@@ -266,6 +279,7 @@ def _command(config: "EvaluateConfig") -> str:
                         ("--against", config.against)):  # fmt: skip
         words += [flag, str(value)] if value is not None else []
     words.append(f"tolerance_mm={config.tolerance_mm:g}")
+    words += [f"convention={config.convention}"] if config.convention else []
     return shlex.join(words)
 
 

@@ -36,6 +36,7 @@ def summary(report: "EvaluateReport") -> dict[str, Any]:
         "verdicts": count_verdicts(labels.foreground, report.cases),
         "nnunet_means": _nnunet_means(report.cases, key),
         "comparison": facts["comparison"],
+        "as_published": facts["as_published"],
         "missing": list(report.missing),
         "failed": dict(report.failed),
         "tolerance_mm": report.tolerance_mm,

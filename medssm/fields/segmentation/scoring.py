@@ -46,14 +46,24 @@ class CaseScore:
         return float(np.mean([score.values[measure] for score in self.labels.values()]))
 
 
-def measures(spatial_dims: int) -> list[Metric]:
-    """The measures that are defined for images of so many axes."""
+def measures(spatial_dims: int, convention: str | None = None) -> list[Metric]:
+    """The measures for images of so many axes, and those of a convention of some papers."""
     found = [METRICS.load(name) for name in METRICS]
-    return [metric for metric in found if spatial_dims in metric.spatial_dims]
+    return [
+        metric
+        for metric in found
+        if spatial_dims in metric.spatial_dims and metric.convention in (None, convention)
+    ]
 
 
 def score_case(
-    case: str, prediction: Path, reference: Path, labels: Labels, tolerance_mm: float
+    case: str,
+    prediction: Path,
+    reference: Path,
+    labels: Labels,
+    tolerance_mm: float,
+    *,
+    convention: str | None = None,
 ) -> CaseScore:
     """Compare a label map with its reference.
 
@@ -63,6 +73,7 @@ def score_case(
         reference: The true one.
         labels: What values mean.
         tolerance_mm: Of the surface Dice.
+        convention: Of some papers, whose measures are added.
 
     Raises:
         BadDataError: A file is damaged, or they lie on different grids.
@@ -75,6 +86,7 @@ def score_case(
         # background on both sides: neither overlap nor surface sees what is to be ignored
         guess, truth = np.where(ignored, 0, guess), np.where(ignored, 0, truth)
     boxes = [_boxes(guess), _boxes(truth)]
+    chosen = measures(truth.ndim, convention)
     scores = {}
     for name in labels.foreground:
         # masks are made in the box of a label alone: a scan may have a hundred labels
@@ -82,7 +94,7 @@ def score_case(
                      truth.ndim)  # fmt: skip
         mine, real = labels.mask(guess[box], name), labels.mask(truth[box], name)
         pair = MaskPair(real, mine, spacing, tolerance_mm, truth.shape)
-        values = {metric.key: float(metric.value(pair)) for metric in measures(truth.ndim)}
+        values = {metric.key: float(metric.value(pair)) for metric in chosen}
         tp, fp, fn = pair.true_positive, pair.false_positive, pair.false_negative
         counts = {
             "TP": tp, "FP": fp, "FN": fn, "TN": counted - tp - fp - fn,
