@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 TINY = (
     "network=lightm_unet", "network.init_filters=8", "network.blocks_down=[1,1]",
     "network.blocks_up=[1]", "patch_size=[32,32]", "trainer.max_time=null",
-    "trainer.max_epochs=1", "trainer.steps_per_epoch=20", "trainer.workers=0",
-    "trainer.accelerator=cpu", "trainer.precision=32-true", "budget=cpu", "optimizer.lr=0.01",
+    "trainer.max_epochs=1", "trainer.steps_per_epoch=60", "trainer.workers=0",
+    "trainer.accelerator=cpu", "trainer.precision=32-true", "budget=cpu", "optimizer.lr=0.005",
     "trainer.ema_decay=0.5", "trainer.threads=1", "planner.workers=1", "preprocess.workers=1",
 )  # fmt: skip
 
