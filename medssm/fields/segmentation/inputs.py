@@ -47,7 +47,7 @@ def find_inputs(
         The cases by name; one whose channels are incomplete carries a problem.
 
     Raises:
-        BadDataError: There is no such file or folder, or no image in it.
+        BadDataError: There is no such file or folder, or no image in it that can be read.
         UsageError: The output folder is the input folder.
     """
     files = _files(source, file_ending, outputs)
@@ -67,13 +67,15 @@ def _files(source: Path | Sequence[Path], ending: str, outputs: Path | None) -> 
     if outputs is not None and outputs.resolve() == source.resolve():
         raise UsageError(f"{source}: input and output are the same folder; name another output.")
     files = sorted(path for path in source.iterdir() if _is_image(path, ending))
+    if not files:  # as with a single file: whatever can be read
+        files = sorted(p for p in source.iterdir() if _is_image(p, ending_of(p) or " "))
     if not files:
         inside = [path for path in source.iterdir() if path.is_file()]
         found = sorted({ending_of(path) or path.suffix or path.name for path in inside})
         raise BadDataError(
-            f"{source}: no image with the ending {ending}, which this model takes "
-            f"(endings found: {', '.join(found) or 'none'}). Convert the images or name the "
-            "folder that holds them."
+            f"{source}: no image with the ending {ending}, which this model was trained on, nor "
+            f"another that can be read (endings found: {', '.join(found) or 'none'}). Convert the "
+            "images or name the folder that holds them."
         )
     return files
 

@@ -289,13 +289,6 @@ def test_input_and_output_may_not_be_one_folder(model, images):
         run(model, images, images)
 
 
-def test_a_folder_of_another_format_is_answered_with_the_endings_in_it(model, tmp_path):
-    for name in ("Mr. X.1.mha", "y.mha", "notes.txt"):
-        (tmp_path / name).touch()
-    with pytest.raises(BadDataError, match=r"endings found: \.mha, \.txt\)"):
-        predict(PredictConfig(model=model, input=tmp_path, output=tmp_path / "out"))
-
-
 def test_a_named_file_of_another_format_is_a_case_without_its_ending(tmp_path):
     file = tmp_path / "scan.1.nii.gz"
     file.touch()
