@@ -37,6 +37,9 @@ class PublicDataset:
         channels: Names of the channels in order.
         labels: Label name to value.
         import_command: The command that registers it.
+        steps: How to get it, where that is more than a download.
+        splits: How the papers split it, and what comes out of the import.
+        recipes: Files of conf/experiment that train on it.
         files: Known files.
     """
 
@@ -50,6 +53,9 @@ class PublicDataset:
     channels: tuple[str, ...]
     labels: Mapping[str, Any]
     import_command: str
+    steps: tuple[str, ...] = ()
+    splits: str = ""
+    recipes: tuple[str, ...] = ()
     files: tuple[Mapping[str, Any], ...] = dataclasses.field(default_factory=tuple)
 
 

@@ -19,6 +19,9 @@ class DiceCE(nn.Module):
         ce_weight: Weight of the cross-entropy.
         batch_dice: Sum overlaps over the batch before dividing.
         ignore: Label value that neither part sees.
+        smooth: Added above and below the fraction of the overlap.
+        squared: Sum squares below the fraction, as TransUNet does.
+        background: Whether the background is one of the overlaps.
 
     Shape:
         logits: (B, K, *S); target: (B, 1, *S) of label values; result: ().
@@ -33,10 +36,16 @@ class DiceCE(nn.Module):
         ce_weight: float = 1.0,
         batch_dice: bool = False,
         ignore: int | None = None,
+        smooth: float = _SMOOTH,
+        squared: bool = False,
+        background: bool = False,
     ) -> None:
         super().__init__()
         self.dice_weight, self.ce_weight, self.ignore = dice_weight, ce_weight, ignore
-        self.dice = DiceLoss(batch=batch_dice, smooth_nr=_SMOOTH, smooth_dr=_SMOOTH)
+        self.first = 0 if background else 1
+        self.dice = DiceLoss(
+            batch=batch_dice, squared_pred=squared, smooth_nr=smooth, smooth_dr=smooth
+        )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Compare logits with labels."""
@@ -46,8 +55,10 @@ class DiceCE(nn.Module):
         if seen is not None:
             labels = labels * seen
         entropy = F.cross_entropy(logits, labels, reduction="none")
-        truth = F.one_hot(labels, logits.shape[1]).movedim(-1, 1)[:, 1:]
-        guess = logits.softmax(1)[:, 1:]
+        truth = F.one_hot(labels, logits.shape[1]).movedim(-1, 1)[:, self.first :]
+        guess = logits.softmax(1)[:, self.first :]
+        if self.dice.squared_pred:
+            truth = truth.to(guess.dtype)  # a norm is not taken of whole numbers
         if seen is None:
             overlap, mean = self.dice(guess, truth), entropy.mean()
         else:

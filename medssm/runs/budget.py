@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medssm.runs.compose import group_override
+from medssm.runs.compose import chosen_file, group_override
 
 # least GPU memory in GiB -> the budget; a card says a little less than its box
 _GPU_BUDGETS = ((75, "gpu_80gb"), (22, "gpu_24gb"), (7, "gpu_8gb"))
@@ -35,9 +35,19 @@ def choose_budget() -> Choice:
 
 
 def with_budget(overrides: Sequence[str]) -> tuple[list[str], Choice]:
-    """Add the budget of this machine where the user chose none (or ``budget=auto``)."""
+    """Add the budget of this machine where the user chose none (or ``budget=auto``).
+
+    An experiment without any budget, such as a published recipe, has a course of its own.
+    """
     choice = choose_budget()
     words = [word for word in overrides if word != "budget=auto"]
     if any(group_override(word) == "budget" for word in words):
         return words, choice
+    if "budget=auto" not in overrides and _has_own_course(words):
+        return words, choice
     return [f"budget={choice.budget}", *words], choice
+
+
+def _has_own_course(words: Sequence[str]) -> bool:
+    recipe = any(group_override(word) == "experiment" for word in words)
+    return recipe and chosen_file("segmentation", words, "budget") is None

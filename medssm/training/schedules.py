@@ -17,6 +17,7 @@ class ScheduleConfig:
         warmup_steps: Steps over which the rate climbs from near zero.
         floor: Least share of the top rate.
         hold: Share of the run at the full rate before the fall begins.
+        cycles: Periods of the cosine over the run; one half ends it at the floor.
     """
 
     name: Literal["poly", "cosine", "constant"] = "poly"
@@ -24,10 +25,13 @@ class ScheduleConfig:
     warmup_steps: int = 0
     floor: float = 0.0
     hold: float = 0.0
+    cycles: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.hold < 1:
             raise UsageError(f"schedule.hold={self.hold}: expected 0 to below 1.")
+        if not self.cycles > 0:
+            raise UsageError(f"schedule.cycles={self.cycles}: expected above 0.")
 
 
 def learning_rate_share(config: ScheduleConfig, step: int, progress: float) -> float:
@@ -45,7 +49,7 @@ def learning_rate_share(config: ScheduleConfig, step: int, progress: float) -> f
     if config.name == "poly":
         share = (1.0 - fall) ** config.power
     elif config.name == "cosine":
-        share = 0.5 * (1.0 + math.cos(math.pi * fall))
+        share = 0.5 * (1.0 + math.cos(2.0 * math.pi * config.cycles * fall))
     else:
         share = 1.0
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0

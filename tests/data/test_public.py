@@ -8,6 +8,8 @@ from medssm.core.errors import UsageError
 from medssm.core.resources import manifests_folder
 from medssm.data.labels import read_labels
 from medssm.data.public import public_datasets, read_public
+from medssm.data.published import PUBLISHED
+from medssm.runs.compose import groups
 
 
 def test_every_manifest_is_readable_and_its_labels_follow_the_rules():
@@ -29,3 +31,16 @@ def test_a_mistyped_key_gets_the_nearest(tmp_path):
     file.write_text(source.read_text().replace("licence:", "license:"))
     with pytest.raises(UsageError, match="did you mean 'licence'"):
         read_public(file)
+
+
+def test_every_layout_and_recipe_of_a_manifest_is_there_and_none_is_forgotten():
+    recipes = groups()["experiment"]
+    named = [recipe for dataset in public_datasets().values() for recipe in dataset.recipes]
+    assert sorted([*named, "hippocampus"]) == recipes
+    layouts = {dataset.layout for dataset in public_datasets().values()}
+    assert set(PUBLISHED) <= layouts
+    for name, dataset in public_datasets().items():
+        assert dataset.import_command.startswith(f"medssm import {dataset.layout} "), name
+        if dataset.layout in PUBLISHED:
+            assert dataset.steps, name
+            assert dataset.splits, name

@@ -64,3 +64,24 @@ def test_scales_are_weighted_by_halves_that_sum_to_one():
     expected = (loss(fine, target) + 0.5 * loss(rough, scaled)) / 1.5
     assert torch.allclose(over_scales(loss, [fine, rough], target), expected)
     assert torch.equal(over_scales(loss, fine, target), loss(fine, target))
+
+
+def test_the_dice_of_transunet_squares_below_and_counts_the_background():
+    logits, target = _logits(), _target()
+    guess = logits.softmax(1)
+    truth = F.one_hot(target[:, 0].long(), 3).movedim(-1, 1).float()
+    axes = (0, 2, 3, 4)
+    below = guess.square().sum(axes) + truth.square().sum(axes) + 1e-5
+    dice = (2 * (guess * truth).sum(axes) + 1e-5) / below
+    loss = LOSSES.build("dice_ce", squared=True, background=True, batch_dice=True, ce_weight=0.0)
+    assert torch.allclose(loss(logits, target), 1 - dice.mean(), atol=1e-5)
+
+
+def test_a_softmax_over_two_classes_is_the_binary_loss_of_the_papers_on_isic():
+    logits, target = _logits(2), _target(2)
+    guess = (logits[:, 1] - logits[:, 0]).sigmoid().flatten(1)
+    truth = target[:, 0].float().flatten(1)
+    dice = (2 * (guess * truth).sum(1) + 1) / (guess.sum(1) + truth.sum(1) + 1)
+    expected = F.binary_cross_entropy(guess, truth) + 1 - dice.mean()
+    loss = LOSSES.build("dice_ce", smooth=1.0, batch_dice=False)
+    assert torch.allclose(loss(logits, target), expected, atol=1e-5)

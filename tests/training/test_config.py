@@ -56,3 +56,11 @@ def test_norms_biases_and_rates_are_spared_from_weight_decay():
     assert {"A_log", "D"} <= set(spared)
     assert all(p.ndim < 2 or name == "A_log" for name, p in mixer.named_parameters()
                if name in spared)  # fmt: skip
+
+
+def test_a_cosine_that_is_not_cut_off_rises_again():
+    config = ScheduleConfig(name="cosine", cycles=1.5, floor=0.01)
+    shares = [learning_rate_share(config, 0, epoch / 300) for epoch in (0, 100, 200, 300)]
+    assert shares == pytest.approx([1.0, 0.01, 1.0, 0.01])
+    with pytest.raises(UsageError, match=r"schedule\.cycles"):
+        ScheduleConfig(cycles=0.0)

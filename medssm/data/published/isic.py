@@ -53,9 +53,18 @@ def scan_isic(source: Path, target: Path, size: int | None = None) -> Source:
 
 def _pairs(source: Path, part: str) -> dict[str, Pair]:
     found = pictures_below(source, _PICTURES, lambda file: _part(file, source) == part)
-    names = [name for name in found if f"{name}{_MASK}" in found and not name.endswith(_MASK)]
+    # the challenge writes _segmentation in its files and _Segmentation on its page
+    masks = {name[: -len(_MASK)]: file for name, file in found.items() if _is_mask(name)}
     # superpixels and attributes of other tasks have no mask and stay behind
-    return {name: Pair(found[name], (found[f"{name}{_MASK}"],)) for name in names}
+    return {
+        name: Pair(picture, (masks[name],))
+        for name, picture in found.items()
+        if name in masks and not _is_mask(name)
+    }
+
+
+def _is_mask(name: str) -> bool:
+    return name.lower().endswith(_MASK)
 
 
 def _part(file: Path, source: Path) -> str:

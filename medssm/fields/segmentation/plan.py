@@ -30,6 +30,8 @@ class PlanConfig:
         memory_gb: What a training step may take.
         max_voxels_3d: Most voxels of a 3D patch; None leaves it to the memory.
         max_voxels_2d: The same for a 2D patch.
+        spacing_mm: Size of a voxel to resample to, slices first; None takes the data's median.
+            Of a 2d plan the first is not used, but it must be the largest.
         skip_bad: Leave out cases with errors instead of refusing the data set.
         force: Plan again even if the plan fits.
         workers: Threads that read files.
@@ -40,9 +42,14 @@ class PlanConfig:
     memory_gb: float = 8.0
     max_voxels_3d: int | None = None
     max_voxels_2d: int | None = None
+    spacing_mm: tuple[float, float, float] | None = None
     skip_bad: bool = False
     force: bool = False
     workers: int = 4
+
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None and min(self.spacing_mm) <= 0:
+            raise UsageError(f"planner.spacing_mm={list(self.spacing_mm)}: expected above 0 each.")
 
 
 def plan(
@@ -84,7 +91,9 @@ def plan(
     made_splits = make_splits(usable)
     fingerprint = extract_fingerprint(usable, config.workers)
     models = memory_models(network, usable, config)
-    plans = plan_dataset(usable, fingerprint, config.plans_name, models)
+    plans = plan_dataset(
+        usable, fingerprint, config.plans_name, models, spacing_mm=config.spacing_mm
+    )
     plans[OURS] = {
         "version": medssm.__version__,
         "inputs": inputs,

@@ -21,6 +21,7 @@ from medssm.fields.segmentation.model_folder import (
 from medssm.fields.segmentation.nnunet.augmentation import augmentation_rules, training_transforms
 from medssm.fields.segmentation.patches import Cut, PatchSamples, Store, centre_patch
 from medssm.fields.segmentation.plan_file import OURS, Plan
+from medssm.fields.segmentation.slice_augmentation import slice_transforms
 from medssm.fields.segmentation.task import SegmentationTask
 from medssm.fields.segmentation.train_config import AugmentationConfig, TrainConfig
 from medssm.losses import LOSSES
@@ -181,7 +182,8 @@ def _loss(config: TrainConfig, plan: Plan) -> nn.Module:
 
 
 def _samples(store: Store, names: list[str], plan: Plan, config: TrainConfig) -> PatchSamples:
-    augment = config.augmentation.name == "nnunet"
+    name = config.augmentation.name
+    augment = name == "nnunet"
     rules = augmentation_rules(plan)
     ignore = plan.labels.ignore
     values = sorted(plan.labels.values - {ignore})
@@ -192,7 +194,13 @@ def _samples(store: Store, names: list[str], plan: Plan, config: TrainConfig) ->
         oversample=config.augmentation.oversample,
         annotated=(-1, *values) if ignore is not None else None,
     )
-    transforms = training_transforms(plan, config.augmentation.mirror) if augment else None
+    transforms = None
+    if name != "none":
+        transforms = (
+            training_transforms(plan, config.augmentation.mirror)
+            if augment
+            else slice_transforms(name, plan.spatial_dims)
+        )
     return PatchSamples(store, names, cut, transforms, config.seed)
 
 

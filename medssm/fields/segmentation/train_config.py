@@ -10,14 +10,17 @@ from medssm.training.config import TrainerConfig
 from medssm.training.optimizers import OptimizerConfig
 from medssm.training.schedules import ScheduleConfig
 
+_AUGMENTATIONS = ("nnunet", "isic", "transunet", "none")
+
 
 @dataclass(frozen=True)
 class AugmentationConfig:
     """What happens to a patch before the network sees it.
 
     Args:
-        name: nnU-Net's transforms, or none.
-        mirror: Whether to mirror; prediction then mirrors as well.
+        name: nnU-Net's transforms, those of the papers on ISIC or of TransUNet (planes only),
+            or none.
+        mirror: Whether nnU-Net's transforms mirror; prediction then mirrors as well.
         oversample: Share of a batch that is centred on foreground.
     """
 
@@ -26,8 +29,10 @@ class AugmentationConfig:
     oversample: float = 0.33
 
     def __post_init__(self) -> None:
-        if self.name not in ("nnunet", "none"):
-            raise UsageError(f"augmentation.name={self.name!r}: expected 'nnunet' or 'none'.")
+        if self.name not in _AUGMENTATIONS:
+            raise UsageError(
+                f"augmentation.name={self.name!r}: expected one of {', '.join(_AUGMENTATIONS)}."
+            )
         if not 0 <= self.oversample <= 1:
             raise UsageError(f"augmentation.oversample={self.oversample}: expected 0 to 1.")
 

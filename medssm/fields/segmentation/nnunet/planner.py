@@ -53,8 +53,15 @@ class MemoryModel:
 class Planner(ExperimentPlanner):
     """Stock rules 1 to 6 and 8 to 12; the estimate of rule 7 is a measured memory model."""
 
-    def __init__(self, dataset: str, plans_name: str, models: Mapping[int, MemoryModel]) -> None:
-        super().__init__(dataset, plans_name=plans_name)
+    def __init__(
+        self,
+        dataset: str,
+        plans_name: str,
+        models: Mapping[int, MemoryModel],
+        spacing_mm: Sequence[float] | None = None,
+    ) -> None:
+        spacing = None if spacing_mm is None else list(spacing_mm)
+        super().__init__(dataset, plans_name=plans_name, overwrite_target_spacing=spacing)
         self._models = models
         self.UNet_vram_target_GB = self.UNet_reference_val_corresp_GB
         self.UNet_reference_val_3d = models[3].available_bytes
@@ -113,6 +120,8 @@ def plan_dataset(
     fingerprint: Mapping[str, Any],
     plans_name: str,
     models: Mapping[int, MemoryModel],
+    *,
+    spacing_mm: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Decide spacing, patch, batch and normalisation of every configuration.
 
@@ -121,10 +130,12 @@ def plan_dataset(
         fingerprint: As `extract_fingerprint` measured it.
         plans_name: Name of the plans file.
         models: Memory model of 2D and of 3D patches.
+        spacing_mm: Target spacing in array order; None takes nnU-Net's choice.
 
     Returns:
         nnU-Net's plans JSON, which stock nnU-Net reads too.
     """
     with staged(manifest, fingerprint), muted():
-        plans: dict[str, Any] = Planner(manifest.name, plans_name, models).plan_experiment()
+        planner = Planner(manifest.name, plans_name, models, spacing_mm)
+        plans: dict[str, Any] = planner.plan_experiment()
     return plans
