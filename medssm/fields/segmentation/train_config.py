@@ -10,7 +10,7 @@ from medssm.training.config import TrainerConfig
 from medssm.training.optimizers import OptimizerConfig
 from medssm.training.schedules import ScheduleConfig
 
-_AUGMENTATIONS = ("nnunet", "isic", "transunet", "none")
+_AUGMENTATIONS = ("nnunet", "isic", "transunet", "msvm", "none")
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class AugmentationConfig:
     """What happens to a patch before the network sees it.
 
     Args:
-        name: nnU-Net's transforms, those of the papers on ISIC or of TransUNet (planes only),
-            or none.
+        name: nnU-Net's transforms, those of VM-UNet on ISIC, of TransUNet or of
+            MSVM-UNet (planes only), or none.
         mirror: Whether nnU-Net's transforms mirror; prediction then mirrors as well.
         oversample: Share of a batch that is centred on foreground.
     """
