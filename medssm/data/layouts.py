@@ -180,7 +180,9 @@ def _dataset_name(wish: str | None, source: Path, home: Path) -> str:
         if marker.is_file() and f'"{source}"' in marker.read_text(encoding="utf-8"):
             # the same folder again keeps its number
             return folder.name
-    taken = {int(m[1]) for f in (home / "raw").glob("Dataset*") if (m := _NAME.match(f.name))}
+    # what an import left that did not come to its end has no dataset.json and holds no number
+    held = {file.parent.name for file in (home / "raw").glob("Dataset*/dataset.json")}
+    taken = {int(match[1]) for name in held if (match := _NAME.match(name))}
     number = next(n for n in range(501, 1000) if n not in taken)
     word = re.sub(r"\W+", "_", source.name).strip("_") or "data"
     return f"Dataset{number:03d}_{word}"

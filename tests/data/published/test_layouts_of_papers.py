@@ -95,6 +95,9 @@ def test_a_mask_that_is_none_is_named(tmp_path, spoil, message):
     spoil(tmp_path / "isic" / "truth" / "ISIC_2_segmentation.png")
     with pytest.raises(BadDataError, match=f"ISIC_2_segmentation.*{message}"):
         import_dataset("isic", tmp_path / "isic", tmp_path / "home")
+    # mended, it comes in under the number that the first attempt would have had
+    _mask(tmp_path / "isic" / "truth" / "ISIC_2_segmentation.png", (30, 40), np.s_[1:9, 1:9])
+    assert import_dataset("isic", tmp_path / "isic", tmp_path / "home").name == "Dataset501_isic"
 
 
 @pytest.mark.parametrize(
