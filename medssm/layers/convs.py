@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from medssm.layers.dims import convolution
+from medssm.layers.dims import convolution, sound_layout
 from medssm.layers.linear import TokenLinear
 
 
@@ -36,6 +36,7 @@ class MapConv(nn.Module):
         padding: int | None = None,
     ) -> None:
         super().__init__()
+        self.groups = groups
         self.conv = convolution(
             spatial_dims,
             in_channels,
@@ -49,7 +50,8 @@ class MapConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve without leaving the channels-last layout."""
-        return self.conv(x.movedim(-1, 1)).movedim(1, -1).contiguous()
+        channels_first = sound_layout(x.movedim(-1, 1), self.groups)
+        return self.conv(channels_first).movedim(1, -1).contiguous()
 
 
 class SeparableConv(nn.Module):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -51,6 +52,22 @@ def convolution(
     )
 
 
+def sound_layout(x: Tensor, groups: int) -> Tensor:
+    """Bring the input of a convolution to a layout whose gradients are right.
+
+    oneDNN's gradient of 3D depthwise weights reads memory that nobody wrote, where the input is
+    bfloat16, channels last and thinner along the first axis than the kernel asks (seen with torch
+    2.15 on AVX-512; tests/layers/test_convs.py shows it). Channels first is right.
+
+    Shape:
+        x: (B, C, D, H, W), or any other rank; result the same.
+    """
+    if x.ndim != 5 or groups == 1 or x.device.type != "cpu":
+        return x
+    half = x.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled("cpu")
+    return x.contiguous() if half else x
+
+
 def max_pool(x: Tensor, size: int = 2) -> Tensor:
     """Maximum over non-overlapping windows.
 
@@ -96,6 +113,7 @@ def dilated_sum(x: Tensor, kernels: Tensor, dilations: Sequence[int]) -> Tensor:
         for axis in range(2, x.ndim):
             start = widest - dilation * width
             part = part.narrow(axis, start, padded.shape[axis] - 2 * start)
+        part = sound_layout(part, x.shape[1])
         made = CONVOLVE[rank](part, kernel, dilation=dilation, groups=x.shape[1])
         total = made if total is None else total + made
     assert total is not None
