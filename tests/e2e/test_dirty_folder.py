@@ -161,7 +161,7 @@ def test_skip_bad_trains_on_the_rest_and_lists_what_it_left_out(tmp_path, capsys
 
 
 def test_the_real_dirty_folder_is_trained_on_without_its_bad_case(tmp_path, capsys):
-    source = shared_folder("data/hippocampus_dirty")
+    source = shared_folder("data/hippocampus_dirty").resolve()
     home = ("--home", str(tmp_path))
     assert main(["import", "folder", str(source), "--name", "Dataset004_Dirty", *home]) == 0
     capsys.readouterr()
