@@ -8,29 +8,10 @@ import torch
 from medssm.ops.backends import prefer
 from medssm.ops.conv import causal_conv1d
 from medssm.ops.scan import selective_scan
+from tests.support.scans import scan_tensors
 
 BACKENDS = ("cpu", "chunked", "reference")
 NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias", "z", "initial_state")
-
-
-def _inputs(b=2, k=2, length=9, d=5, n=4, seed=0, dtype=torch.float64, shared=True):
-    g = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(shape, generator=g, dtype=torch.float64)
-
-    tensors = {
-        "u": normal(b, length, d) if shared else normal(b, k, length, d),
-        "delta": normal(b, k, length, d) - 1,
-        "A": -torch.rand((k, d, n), generator=g, dtype=torch.float64) * 2,
-        "B": normal(b, k, length, n),
-        "C": normal(b, k, length, n),
-        "D": normal(k, d),
-        "delta_bias": normal(k, d) * 0.3,
-        "z": normal(b, length, d),
-        "initial_state": normal(b, k, d, n),
-    }
-    return {name: tensor.to(dtype) for name, tensor in tensors.items()}
 
 
 def _oracle(u, delta, A, B, C, D, delta_bias, z, initial_state, routes=None):
@@ -82,14 +63,14 @@ def _truth(tensors, routes=None):
 
 
 def _close(ours, theirs, tolerance):
-    scale = float(theirs.abs().max()) or 1.0
-    assert float((ours.double() - theirs).abs().max()) <= tolerance * scale
+    scale = float(theirs.detach().abs().max()) or 1.0
+    assert float((ours.double() - theirs).detach().abs().max()) <= tolerance * scale
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("length", [1, 31, 63, 100])
 def test_values_and_gradients_are_those_of_the_equations(backend, length):
-    tensors = _inputs(length=length, dtype=torch.float32)
+    tensors = scan_tensors(length=length, dtype=torch.float32)
     out, last, gradients = _run(backend, tensors)
     true_out, true_last, true_gradients = _truth(tensors)
     _close(out, true_out, 2e-6)
@@ -101,7 +82,7 @@ def test_values_and_gradients_are_those_of_the_equations(backend, length):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("d", "n"), [(1, 1), (15, 2), (16, 3), (17, 8), (33, 16), (4, 17)])
 def test_any_number_of_channels_and_states_works(backend, d, n):
-    tensors = _inputs(d=d, n=n, length=20, dtype=torch.float32)
+    tensors = scan_tensors(d=d, n=n, length=20, dtype=torch.float32)
     out, _, gradients = _run(backend, tensors)
     true_out, _, true_gradients = _truth(tensors)
     _close(out, true_out, 2e-6)
@@ -111,7 +92,7 @@ def test_any_number_of_channels_and_states_works(backend, d, n):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_routes_visit_memory_in_their_order(backend):
-    tensors = _inputs(length=12, dtype=torch.float32)
+    tensors = scan_tensors(length=12, dtype=torch.float32)
     g = torch.Generator().manual_seed(3)
     routes = torch.stack([torch.randperm(12, generator=g) for _ in range(2)]).int()
     out, _, gradients = _run(backend, tensors, routes)
@@ -123,7 +104,7 @@ def test_routes_visit_memory_in_their_order(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_extreme_steps_give_numbers(backend):
-    tensors = _inputs(length=8, dtype=torch.float32)
+    tensors = scan_tensors(length=8, dtype=torch.float32)
     tensors["delta"][:, :, 0] = -100.0
     tensors["delta"][:, :, 1] = 100.0
     tensors["A"][:] = -1e3
@@ -135,7 +116,7 @@ def test_extreme_steps_give_numbers(backend):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_types_keep_a_wide_state(dtype):
-    tensors = _inputs(length=64, dtype=torch.float32)
+    tensors = scan_tensors(length=64, dtype=torch.float32)
     half = {n: t.to(dtype) if n in ("u", "delta", "B", "C", "z") else t for n, t in tensors.items()}
     with prefer("cpu"):
         out = selective_scan(**half)
@@ -145,7 +126,7 @@ def test_half_types_keep_a_wide_state(dtype):
 
 
 def test_gradcheck_passes_in_double_precision():
-    tensors = _inputs(b=1, k=2, length=5, d=3, n=2)
+    tensors = scan_tensors(b=1, k=2, length=5, d=3, n=2)
     leaves = [tensors[name].requires_grad_() for name in NAMES]
 
     def call(*values):
@@ -156,14 +137,14 @@ def test_gradcheck_passes_in_double_precision():
 
 
 def test_memory_that_is_not_contiguous_gives_the_same():
-    tensors = _inputs(length=33, dtype=torch.float32)
+    tensors = scan_tensors(length=33, dtype=torch.float32)
     strided = {n: t.transpose(-1, -2).contiguous().transpose(-1, -2) for n, t in tensors.items()}
     with prefer("cpu"):
         assert torch.allclose(selective_scan(**strided), selective_scan(**tensors), atol=1e-5)
 
 
 def test_the_number_of_threads_does_not_change_the_result():
-    tensors = _inputs(b=1, length=300, d=24, dtype=torch.float32)
+    tensors = scan_tensors(b=1, length=300, d=24, dtype=torch.float32)
     before = torch.get_num_threads()
     results = []
     for threads in (1, 3):
@@ -176,7 +157,7 @@ def test_the_number_of_threads_does_not_change_the_result():
 
 def test_a_wish_that_cannot_be_met_says_why():
     with pytest.raises(Exception, match="cpu"), prefer("no_such_backend"):
-        selective_scan(**_inputs(dtype=torch.float32))
+        selective_scan(**scan_tensors(dtype=torch.float32))
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])

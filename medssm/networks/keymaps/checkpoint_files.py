@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,19 @@ def read_checkpoint_file(file: Path | str) -> Mapping[str, Any]:
     except Exception as error:
         raise BadDataError(
             f"{path} could not be read as a checkpoint of plain tensors "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). A file that holds Python "
+            f"({type(error).__name__}{_told(error)}). A file that holds Python "
             f"objects is refused, because opening one can run any code; where its source is "
             f"trusted, save its state dict alone with torch.save and give that."
         ) from error
     if not isinstance(content, Mapping):
         raise BadDataError(f"{path} holds a {type(content).__name__}, expected a state dict")
     return content
+
+
+def _told(error: Exception) -> str:
+    """The first line of an error; torch's own on objects names the switch that would run them."""
+    lines = str(error).splitlines()
+    return f": {lines[0]}" if lines and not isinstance(error, UnpicklingError) else ""
 
 
 def _check_sums(path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from medssm.ops.conv.autograd import connect
 from medssm.ops.conv.inputs import ConvInputs
 from medssm.ops.native.library import load
 from medssm.ops.native.record import ABSENT, at, dense, launch, view
@@ -67,12 +68,6 @@ def conv(
     return out
 
 
-@conv.register_fake
-def _(x, weight, bias, table, silu) -> Tensor:  # type: ignore[no-untyped-def]
-    b, length, d = x.shape
-    return x.new_empty((b, weight.shape[0], length, d))
-
-
 @torch.library.custom_op("medssm::conv_cpu_backward", mutates_args=(), device_types="cpu")
 def conv_backward(
     dout: Tensor,
@@ -98,20 +93,4 @@ def conv_backward(
     return dx.to(x.dtype), dweight.sum((0, 1)), dbias.sum((0, 1))
 
 
-@conv_backward.register_fake
-def _(dout, x, weight, bias, table, silu):  # type: ignore[no-untyped-def]
-    return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape[:2])
-
-
-def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    *tensors, ctx.silu = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _backward(ctx, dout):  # type: ignore[no-untyped-def]
-    x, weight, bias, table = ctx.saved_tensors
-    dx, dweight, dbias = conv_backward(dout, x, weight, bias, table, ctx.silu)
-    return dx, dweight, None if bias is None else dbias, None, None
-
-
-conv.register_autograd(_backward, setup_context=_setup)
+connect(conv, conv_backward)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medssm.ops.conv.autograd import connect
 from medssm.ops.conv.inputs import ConvInputs
 from medssm.ops.scan.triton_backend import missing, refuses_place, refuses_types
 from medssm.ops.scan.triton_launch import on, rows
@@ -72,12 +73,6 @@ def conv(
     return out
 
 
-@conv.register_fake
-def _(x, weight, bias, table, silu) -> Tensor:  # type: ignore[no-untyped-def]
-    b, length, d = x.shape
-    return x.new_empty((b, weight.shape[0], length, d))
-
-
 @torch.library.custom_op("medssm::conv_triton_backward", mutates_args=())
 def conv_backward(
     dout: Tensor,
@@ -111,20 +106,4 @@ def conv_backward(
     return dx, dweight.sum((0, 2)).transpose(1, 2).contiguous(), dbias.sum((0, 2))
 
 
-@conv_backward.register_fake
-def _(dout, x, weight, bias, table, silu):  # type: ignore[no-untyped-def]
-    return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape[:2])
-
-
-def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    *tensors, ctx.silu = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _backward(ctx, dout):  # type: ignore[no-untyped-def]
-    x, weight, bias, table = ctx.saved_tensors
-    dx, dweight, dbias = conv_backward(dout, x, weight, bias, table, ctx.silu)
-    return dx, dweight, None if bias is None else dbias, None, None
-
-
-conv.register_autograd(_backward, setup_context=_setup)
+connect(conv, conv_backward)
