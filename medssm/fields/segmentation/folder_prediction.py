@@ -31,7 +31,7 @@ from medssm.inference.streaming import Scratch
 from medssm.inference.windows import WindowSettings
 from medssm.training.interruption import Interruption
 
-# voxels in one forward pass with which a device is busy: the activations still fit its caches (CPU)
+# voxels in one forward pass: 16 planes of 40x56 at once take a third of the time of 16 passes (CPU)
 _BUSY_VOXELS = {"cpu": 2**16, "cuda": 2**20}
 _MOST_WINDOWS = 32
 
