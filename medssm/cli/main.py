@@ -8,7 +8,9 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -88,9 +90,9 @@ def _run(verb: str, words: list[str]) -> int:
     # OpenMP's threads wait by spinning; beside other processes that makes a step ten times slower.
     # Read when torch is loaded, so it is set before.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    _interrupt_on_sigterm()
     module, _, function = VERBS[verb].runner.partition(":")
-    answer = getattr(import_module(module), function)(arguments)
+    with _sigterm_interrupts():
+        answer = getattr(import_module(module), function)(arguments)
     give(verb, answer, arguments.json, arguments.quiet)
     return int(answer.exit_code)
 
@@ -101,18 +103,48 @@ def _rank() -> int:
     return max((int(value) for value in found if value.isdecimal()), default=0)
 
 
-def _interrupt_on_sigterm() -> None:
-    """Treat a polite kill as Ctrl-C; forked workers inherit this and end quietly."""
-    owner = os.getpid()
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != owner:
-            os._exit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt
-
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Treat a polite kill as Ctrl-C while a verb runs; forked workers simply end."""
     # in another thread than the main one Python allows no handler
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _end_forked_workers_by_sigterm()
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@cache
+def _end_forked_workers_by_sigterm() -> None:
+    """Give forked workers the default back.
+
+    A handler in Python is only run between two instructions: a worker that waits for a lock would
+    never end, nor would `multiprocessing.Pool`, which waits for it. The signal is held during the
+    fork, since one that comes before the default is back would be lost.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+
+    def hold() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+    def let_go() -> None:
+        if signal.getsignal(signal.SIGTERM) is _interrupt:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        release()
+
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=let_go)
 
 
 def _explain(error: BaseException, verb: str | None, verbose: bool) -> tuple[int, str]:

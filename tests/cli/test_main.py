@@ -1,6 +1,9 @@
 """The command line: a slip gets the nearest match, every end has its exit code."""
 
 import json
+import os
+import signal
+import threading
 
 import pytest
 
@@ -128,3 +131,27 @@ def test_another_process_than_the_first_keeps_off_stdout(variable, tmp_path, mon
     spoken = capsys.readouterr()
     assert spoken.out == ""
     assert "/nowhere" in spoken.err
+
+
+def test_a_polite_kill_interrupts_the_verb_and_ends_its_forked_workers(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    ended = []
+
+    def run(_arguments):
+        child = os.fork()
+        if child == 0:
+            # a handler in Python would wait for this lock as long as the worker does
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire(timeout=20)
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        ended.append(os.waitpid(child, 0)[1])
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("not interrupted")
+
+    monkeypatch.setattr("medssm.cli.doctor.run_doctor", run)
+    assert main(["doctor"]) == 5
+    assert os.WTERMSIG(ended[0]) == signal.SIGTERM
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
