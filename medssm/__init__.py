@@ -7,9 +7,9 @@ __version__ = "0.1.0"
 
 # public name -> where it lives; loaded on first use so that `import medssm` stays instant
 _API = {
-    "train": "medssm.fields.segmentation.api",
-    "predict": "medssm.fields.segmentation.api",
-    "evaluate": "medssm.fields.segmentation.api",
+    "train": "medssm.fields.api",
+    "predict": "medssm.fields.api",
+    "evaluate": "medssm.fields.api",
 }
 
 __all__ = ["__version__", "evaluate", "predict", "train"]

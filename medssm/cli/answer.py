@@ -1,32 +1,14 @@
-"""What a verb answers: facts for programs, lines for people, and the next command."""
+"""How an answer is given: one JSON object for programs, lines for people."""
 
 import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from medssm.runs.answer import Answer, table
 
-@dataclass(frozen=True)
-class Answer:
-    """The result of a verb.
-
-    Args:
-        facts: Plain data, the same that the lines tell.
-        lines: What a person reads.
-        written: What was written, the main thing first.
-        next_command: The command that comes next, as words.
-        exit_code: 0, or the code of cases that failed beside others that worked.
-    """
-
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    lines: Sequence[str] = ()
-    written: Sequence[Path] = ()
-    next_command: Sequence[str] = ()
-    exit_code: int = 0
+__all__ = ["Answer", "give", "give_error", "paint", "table"]
 
 
 def give(verb: str, answer: Answer, as_json: bool, quiet: bool) -> None:
@@ -71,13 +53,6 @@ def paint(word: str, stream: Any) -> str:
     if os.environ.get("NO_COLOR") or not stream.isatty():
         return word
     return f"\x1b[31m{word}\x1b[0m"
-
-
-def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> list[str]:
-    """Aligned columns, two spaces apart."""
-    cells = [list(map(str, row)) for row in (header, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
 
 def _plain(value: Any) -> Any:

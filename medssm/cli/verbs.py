@@ -67,6 +67,20 @@ DATASET = Word("dataset", "a folder, or a name or number under the home folder")
 SKIP_BAD = Flag(("--skip-bad",), "leave out cases with errors instead of refusing the data set")
 FORCE = Flag(("--force",), "do it again even if the result is there and fits")
 
+# how a source is laid out -> the field it is for
+IMPORT_KINDS = {
+    "folder": "segmentation",
+    "msd": "segmentation",
+    "nnunet": "segmentation",
+    "isic": "segmentation",
+    "lungs": "segmentation",
+    "synapse": "segmentation",
+    "acdc": "segmentation",
+    "lits": "segmentation",
+}
+# the fields with a demo
+DEMOS = ("segmentation",)
+
 VERBS: dict[str, Verb] = {
     "plan": Verb(
         "check a data set and decide spacing, patch and batch",
@@ -143,13 +157,13 @@ VERBS: dict[str, Verb] = {
     ),
     "demo": Verb(
         "make a synthetic data set and run plan to report on it",
-        "medssm.cli.demo:run_demo",
+        "medssm.cli.stages:run_demo",
         (
             Word(
                 "field",
-                "which field to show: segmentation",
+                f"which field to show: {', '.join(DEMOS)}",
                 optional=True,
-                choices=("segmentation",),
+                choices=DEMOS,
             ),
         ),
         (Flag(("--seed",), "seed of the synthetic data", "N"),),
@@ -164,17 +178,7 @@ VERBS: dict[str, Verb] = {
                 "kind",
                 "how the source is laid out: folder, msd, nnunet, or as isic, lungs, synapse, "
                 "acdc or lits are handed out; or checkpoint NAME FILE",
-                choices=(
-                    "folder",
-                    "msd",
-                    "nnunet",
-                    "isic",
-                    "lungs",
-                    "synapse",
-                    "acdc",
-                    "lits",
-                    "checkpoint",
-                ),
+                choices=(*IMPORT_KINDS, "checkpoint"),
             ),
             Word("source", "the folder; or the network's name, e.g. vm_unet"),
             Word("file", "the checkpoint of that network", optional=True),

@@ -88,7 +88,7 @@ def import_dataset(
     if kind not in scanners:
         raise UsageError(f"there is no layout {kind!r}; {nearest(kind, scanners)}")
     _check_options(kind, options)
-    target = Path(home) / "raw" / _dataset_name(options.name, source, Path(home))
+    target = Path(home) / "raw" / dataset_name(options.name, source, Path(home))
     found = scanners[kind](source, options, target)
     content = found.dataset_json(_patients(found, options))
     if options.copy:
@@ -165,7 +165,12 @@ def _scan_nnunet(source: Path) -> Source:
     )
 
 
-def _dataset_name(wish: str | None, source: Path, home: Path) -> str:
+def dataset_name(wish: str | None, source: Path, home: Path) -> str:
+    """DatasetNNN_Name of a source: the wish, the folder's own name, or its word and a free number.
+
+    Raises:
+        UsageError: The wish is no such name.
+    """
     if wish is not None:
         if not _NAME.match(wish):
             raise UsageError(

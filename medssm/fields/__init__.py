@@ -2,7 +2,11 @@
 
 from medssm.core.registry import Table
 
-# what a data set's "field" stands for: the function that opens a study of it
+# what a data set's or a model's "field" stands for
 FIELDS = Table(
-    "field", {"segmentation": "medssm.fields.segmentation.story:open_study"}, "medssm.fields"
+    "field",
+    {
+        "segmentation": "medssm.fields.segmentation.stages:FIELD",
+    },
+    "medssm.fields",
 )

@@ -1,4 +1,4 @@
-"""The Python calls of the README: `medssm.train`, `medssm.predict`, `medssm.evaluate`."""
+"""Prediction and scoring of segmentation from Python, arrays included."""
 
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ from medssm.fields.segmentation.evaluate import EvaluateConfig, EvaluateReport
 from medssm.fields.segmentation.evaluate import evaluate as run_evaluate
 from medssm.fields.segmentation.predict import PredictConfig, PredictReport
 from medssm.fields.segmentation.predict import predict as run_predict
-from medssm.fields.segmentation.story import open_study, train_study
 from medssm.fields.segmentation.trained import open_model
 
 _CASE = "array"
@@ -135,26 +134,3 @@ def evaluate(
         **options,
     }
     return run_evaluate(make(EvaluateConfig, arguments, "evaluate"))
-
-
-def train(
-    dataset: str | Path,
-    home: str | Path = "~/medssm",
-    *,
-    overrides: Sequence[str] = (),
-    skip_bad: bool = False,
-) -> Path:
-    """Train on a data set; what comes before is done where it is missing.
-
-    Args:
-        dataset: A folder, or a name or number under `home`.
-        home: Folder for raw/, preprocessed/ and results/.
-        overrides: key=value words as on the command line.
-        skip_bad: Leave out cases with errors instead of refusing the data set.
-
-    Returns:
-        The model folder, which `predict` takes.
-    """
-    return train_study(
-        open_study(str(dataset), Path(home).expanduser().absolute(), overrides, skip_bad)
-    )

@@ -1,11 +1,10 @@
-"""`medssm demo`: a synthetic data set from a seed, then the whole story on it."""
+"""A synthetic data set from a seed, then the whole story on it."""
 
-import argparse
 from pathlib import Path
 
-from medssm.cli.answer import Answer
-from medssm.core.errors import UsageError
 from medssm.core.log import say
+from medssm.runs.answer import Answer
+from medssm.runs.field import DemoRequest
 
 _DATASET = "Dataset999_Phantom"
 # what two cores finish in about three minutes
@@ -22,25 +21,25 @@ _SHORT = (
 )
 
 
-def run_demo(arguments: argparse.Namespace) -> Answer:
+def demo(request: DemoRequest) -> Answer:
     """Make phantoms, train on them, predict held-back ones, evaluate, report."""
     from medssm.data.phantom import make_phantom_dataset
     from medssm.fields.segmentation.evaluate import EvaluateConfig, evaluate
     from medssm.fields.segmentation.predict import PredictConfig, predict
     from medssm.fields.segmentation.story import open_study, train_study
 
-    seed = _seed(arguments.seed)
+    seed = request.seed
     dataset = _DATASET if seed == 0 else f"{_DATASET}_{seed}"
-    raw = arguments.home / "raw" / dataset
+    raw = request.home / "raw" / dataset
     # dataset.json is written last: with it the phantoms are whole, and a demo that was stopped
     # goes on with the same ones
     if not (raw / "dataset.json").is_file():
         say("Making 20 phantoms to learn from and 5 to be tried on, seed %d.", seed)
         make_phantom_dataset(raw, cases=20, held_back=5, seed=seed)
-    overrides = [*_SHORT, f"seed={seed}", *arguments.overrides]
-    study = open_study(str(raw), arguments.home, overrides)
+    overrides = [*_SHORT, f"seed={seed}", *request.overrides]
+    study = open_study(str(raw), request.home, overrides)
     model = train_study(study)
-    output = arguments.home / "predictions" / dataset
+    output = request.home / "predictions" / dataset
     predict(PredictConfig(model=model, input=raw / "imagesTs", output=output))
     report = evaluate(EvaluateConfig(predictions=output, references=raw / "labelsTs"))
     lines = [
@@ -51,9 +50,3 @@ def run_demo(arguments: argparse.Namespace) -> Answer:
     facts = {**report.facts(), "model": str(model), "predictions": str(output)}
     following = ("medssm", "train", "YOUR_FOLDER")
     return Answer(facts, lines, [Path(report.report)], following, report.exit_code)
-
-
-def _seed(text: str | None) -> int:
-    if not (text or "0").isdecimal():
-        raise UsageError(f"--seed {text!r}: expected a whole number, 0 or above.")
-    return int(text or 0)
