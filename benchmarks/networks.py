@@ -26,6 +26,8 @@ TWINS = {
     "msvm_unet_tiny": "msvm_unet_tiny_no_ssm",
 }
 CONFIGURATIONS = ("2d", "3d_fullres")
+# its heads start all but closed as published, and open too slowly for minutes
+ALSO = {"mhs_vm_4h": ("network.mixer.start=open",)}
 
 
 def main() -> int:
@@ -98,6 +100,7 @@ def _train(
         sys.executable, "-m", "medssm.cli", "train", chosen.name, "--home", str(home),
         f"network={network}", f"planner.configuration={configuration}", f"run={run}",
         f"trainer.max_time={chosen.minutes * 60:.0f}s", f"trainer.threads={chosen.threads}",
+        *ALSO.get(network, ()),
     ]  # fmt: skip
     log = home / f"{run}.log"
     with log.open("w", encoding="utf-8") as stream:
