@@ -11,7 +11,7 @@ _UNITS_S = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _LEAST = {
     "max_epochs": 1, "steps_per_epoch": 1, "accumulate": 1, "validate_every": 1, "devices": 1,
     "max_bad_steps": 1, "patience": 1, "threads": 1, "workers": 0, "save_every_s": 0,
-    "clip_norm": 0,
+    "clip_norm": 0, "freeze_epochs": 0,
 }  # fmt: skip
 
 
@@ -31,6 +31,8 @@ class TrainerConfig:
             GPUs, else float32.
         accumulate: Batches whose gradients are summed before one step.
         clip_norm: Largest gradient norm; 0 leaves gradients as they are.
+        freeze: Beginnings of parameter names, such as "encoder.", that keep their values at first.
+        freeze_epochs: For how many epochs.
         ema_decay: Decay of the averaged weights; 0 turns the average off.
         patience: Validations in a row below the best one before an early stop; None never stops.
         workers: Processes that cut and augment patches; None decides by the device.
@@ -52,6 +54,8 @@ class TrainerConfig:
     precision: Precision = "auto"
     accumulate: int = 1
     clip_norm: float = 12.0
+    freeze: tuple[str, ...] = ()
+    freeze_epochs: int = 10
     ema_decay: float = 0.0
     patience: int | None = None
     workers: int | None = None
@@ -72,6 +76,10 @@ class TrainerConfig:
             raise UsageError(f"trainer.ema_decay={self.ema_decay}: expected 0 to below 1.")
         if self.max_time is not None:
             seconds_of(self.max_time)
+
+    def frozen_in(self, epoch: int) -> tuple[str, ...]:
+        """Beginnings of the names of the parameters that keep their values in an epoch."""
+        return self.freeze if epoch < self.freeze_epochs else ()
 
     @property
     def max_time_s(self) -> float | None:

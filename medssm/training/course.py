@@ -132,6 +132,7 @@ class Course(Callback):
         if batch_idx % self.config.accumulate == 0:
             self._step_began = time.monotonic()
             self._set_rate(trainer, pl_module)
+            pl_module.frozen = self.config.frozen_in(self.state.epoch)
         # counted within the step: the batches of a resumed run are numbered anew
         part = batch_idx % self.config.accumulate
         words = words_of(self.seed, STREAM_DROPOUT, self.state.step, part, trainer.global_rank)

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, Dataset
 
-from medssm.core.errors import InterruptedRunError, UsageError
+from medssm.core.errors import InterruptedRunError, UsageError, nearest
 from medssm.core.files import digest, remove_temporaries, write_json
 from medssm.core.log import say, seconds_in_words
 from medssm.training.checkpoints import FINAL, LATEST, WEIGHTS, CheckpointFiles, link, write_weights
@@ -79,6 +79,7 @@ def fit(task: Task, samples: Dataset[Any], config: TrainerConfig, run: Run) -> O
     accelerator = chosen_accelerator(config)
     precision = chosen_precision(config, accelerator)
     settle(config)
+    _check_frozen(task, config)
     course = _course(config, run)
     _resume(course, task, config, run)
     if course.state.ended_by in ("", "signal"):
@@ -90,6 +91,17 @@ def fit(task: Task, samples: Dataset[Any], config: TrainerConfig, run: Run) -> O
         write_environment(run.folder / "environment.json")
         _loop(task, samples, config, run, course, (accelerator, precision))
     return _finish(task, course, run)
+
+
+def _check_frozen(task: Task, config: TrainerConfig) -> None:
+    names = [name for name, _ in task.network.named_parameters()]
+    for beginning in config.freeze:
+        if not any(name.startswith(beginning) for name in names):
+            parts = sorted({name.partition(".")[0] for name in names})
+            raise UsageError(
+                f"trainer.freeze={beginning!r}: no parameter of the network begins so; "
+                f"{nearest(beginning, parts)}"
+            )
 
 
 def _course(config: TrainerConfig, run: Run) -> Course:

@@ -50,6 +50,8 @@ class Task(LightningModule):
         self.bad_steps = 0
         self.bad_steps_in_a_row = 0
         self.step_was_bad = False
+        # beginnings of the names of parameters that keep their values in this step
+        self.frozen: tuple[str, ...] = ()
 
     def losses(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The loss of a batch under "loss", and any parts of it worth a curve."""
@@ -96,6 +98,7 @@ class Task(LightningModule):
             MachineError: Too many such steps in a row.
         """
         del gradient_clip_val, gradient_clip_algorithm
+        self._drop_gradients_of_frozen()
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         limit = self.learning.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(parameters, limit)
@@ -114,6 +117,17 @@ class Task(LightningModule):
                 "the last checkpoint is from before. Take trainer.precision=32-true, or a lower "
                 f"learning rate than optimizer.lr={self.learning.optimizer.lr:g}."
             )
+
+    def _drop_gradients_of_frozen(self) -> None:
+        """An optimiser passes over parameters without a gradient: no step, no decay, no average.
+
+        They are dropped after the backward pass, since processes that train together exchange the
+        gradients of the parameters that they began with.
+        """
+        if self.frozen:
+            for name, parameter in self.network.named_parameters():
+                if name.startswith(self.frozen):
+                    parameter.grad = None
 
     def counters(self) -> dict[str, Any]:
         """What a checkpoint in the middle of an epoch must remember."""

@@ -140,3 +140,19 @@ def test_ranks_share_an_epoch_without_overlap():
 def test_a_resumed_order_goes_on_where_it_was():
     whole = list(BatchOrder(2, 4, 3))
     assert list(BatchOrder(2, 4, 3, start=5)) == whole[5:]
+
+
+def test_frozen_parameters_keep_their_values_for_their_epochs(tmp_path):
+    before = {name: p.clone() for name, p in Toy().network.named_parameters()}
+    held = replace(CONFIG, freeze=("0.",), freeze_epochs=3)
+    after = dict(_run(tmp_path / "held", held)[0].network.named_parameters())
+    assert all(torch.equal(after[name], before[name]) for name in ("0.weight", "0.bias"))
+    assert not torch.equal(after["3.weight"], before["3.weight"])
+    task, _ = _run(tmp_path / "freed", replace(held, freeze_epochs=2))
+    freed = dict(task.network.named_parameters())
+    assert not torch.equal(freed["0.weight"], before["0.weight"])
+
+
+def test_freezing_what_is_not_there_is_answered_with_what_is(tmp_path):
+    with pytest.raises(UsageError, match="no parameter of the network begins so"):
+        _run(tmp_path, replace(CONFIG, freeze=("encodr.",)))
