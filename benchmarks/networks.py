@@ -25,7 +25,11 @@ TWINS = {
     "mhs_vm_4h": "mhs_vm_no_ssm",
     "msvm_unet_tiny": "msvm_unet_tiny_no_ssm",
 }
-CONFIGURATIONS = ("2d", "3d_fullres")
+# planes are many and small; mirrored copies would take the larger part of the minutes to validate
+CONFIGURATIONS = {
+    "2d": ("batch_size=8", "augmentation.mirror=false"),
+    "3d_fullres": ("batch_size=2", "augmentation.mirror=false"),
+}
 # its heads start all but closed as published, and open too slowly for minutes
 ALSO = {"mhs_vm_4h": ("network.mixer.start=open",)}
 
@@ -100,7 +104,7 @@ def _train(
         sys.executable, "-m", "medssm.cli", "train", chosen.name, "--home", str(home),
         f"network={network}", f"planner.configuration={configuration}", f"run={run}",
         f"trainer.max_time={chosen.minutes * 60:.0f}s", f"trainer.threads={chosen.threads}",
-        *ALSO.get(network, ()),
+        *CONFIGURATIONS[configuration], *ALSO.get(network, ()),
     ]  # fmt: skip
     log = home / f"{run}.log"
     with log.open("w", encoding="utf-8") as stream:
