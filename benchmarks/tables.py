@@ -40,6 +40,18 @@ def render(page: str) -> str:
     return _BLOCK.sub(block, page)
 
 
+def _prototype(figures: dict[str, Any]) -> list[str]:
+    names = ["ours", "prototype", "unbind loop"]
+    rows = [
+        [row["shape"], row["pass"], *(row["cpu_ms"][name] for name in names),
+         row["ratio_to_prototype"], row["ratio_to_unbind"], row["prototype_to_unbind"]]
+        for row in figures["rows"]
+    ]  # fmt: skip
+    heads = ["shape", "pass", *(f"{name}, CPU ms" for name in names), "prototype / ours",
+             "unbind loop / ours", "unbind loop / prototype"]  # fmt: skip
+    return _table(heads, rows)
+
+
 def _absent(part: str) -> str:
     if part == "profile_before":
         return "Not kept."
@@ -169,6 +181,7 @@ def _contest(figures: dict[str, Any]) -> list[str]:
 
 _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "scan": _scan,
+    "prototype": _prototype,
     "routes": _routes,
     "overhead": _overhead,
     "bag": _bag,
