@@ -20,9 +20,9 @@ from medssm.core.files import (
     write_json,
 )
 from medssm.core.log import Progress, detail, say, warn
+from medssm.core.workers import run_cases
 from medssm.data.manifest import Case, Manifest
 from medssm.fields.segmentation.plan_file import OURS, Plan
-from medssm.fields.segmentation.workers import run_cases
 from medssm.runs.workspace import Workspace
 
 # image float32 and label int16, before compression

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from medssm.core.errors import BadDataError, MachineError
-from medssm.fields.segmentation.workers import run_cases
+from medssm.core.workers import run_cases
 from tests.support.jobs import MarkJob
 
 
