@@ -19,6 +19,7 @@ READERS = Table(
         ".bmp": "medssm.data.readers.picture:PictureReader",
         ".tif": "medssm.data.readers.picture:PictureReader",
         ".tiff": "medssm.data.readers.picture:PictureReader",
+        ".dcm": "medssm.data.readers.dicom:DicomReader",
     },
     "medssm.readers",
 )

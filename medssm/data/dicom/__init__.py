@@ -1,0 +1,1 @@
+"""DICOM: headers without pixels, one geometric stack a volume, stored values to HU."""
