@@ -35,7 +35,7 @@ def write_bag(
     Args:
         file: The file; its folder is made.
         features: One row a tile.
-        coords: Top left corners x, y, pixels of level 0; None only for "pt".
+        coords: Top left corners x, y, pixels of level 0; None for "pt", and where there are none.
         facts: What is told beside: all of it in "medssm", TRIDENT's part in "trident".
         layout: "medssm" (which CLAM and TRIDENT read as well), "clam", "trident" or "pt".
 
@@ -51,7 +51,9 @@ def write_bag(
     features = np.asarray(features, dtype=np.float32)
     if layout == "pt":
         return _write_pt(file, features)
-    if coords is None or coords.shape != (len(features), 2):
+    if (coords is None and layout != "medssm") or (
+        coords is not None and coords.shape != (len(features), 2)
+    ):
         found = None if coords is None else coords.shape
         raise BadArgumentError(
             f"{len(features)} features and coords of the shape {found}; expected "
@@ -73,7 +75,10 @@ def write_bag(
         _put(content, "features", features, rows).attrs.update({"name": name, "encoder": encoder})
         if layout == "trident":
             content["features"].attrs["savetodir"] = file.parent.name
-        places = _put(content, "coords", np.asarray(coords, dtype=np.int64), rows)
+        # bags that are no slides have no places; what is told of them stands on the file
+        places = content
+        if coords is not None:
+            places = _put(content, "coords", np.asarray(coords, dtype=np.int64), rows)
         places.attrs.update({**known, "name": name})
     return file
 
