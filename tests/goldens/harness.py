@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from torch import Tensor
 
 from tests.goldens.builders import build, builder_of
 from tests.goldens.golden_init import golden_input, golden_tensor
+
+# a field whose cases are told otherwise has a module with `recognises(case) -> bool` and
+# `run(file, case) -> Verdict`
+RUNNERS = ("tests.goldens.ecg_cases", "tests.goldens.pathology_cases")
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,33 @@ def find_cases(folder: Path, name: str | None = None) -> list[Path]:
     """
     if name is not None:
         return sorted(folder.rglob(f"{name}.json"))
-    return sorted(file for file in folder.rglob("*.json") if file.with_suffix(".npz").exists())
+    return sorted(
+        file
+        for file in folder.rglob("*.json")
+        if file.with_suffix(".npz").exists() or runner_of(json.loads(file.read_text()))
+    )
+
+
+def runner_of(case: Any) -> Any:
+    """The module of the field that a case belongs to; None for the networks of segmentation."""
+    if not isinstance(case, Mapping):
+        return None
+    modules = map(import_module, RUNNERS)
+    return next((module for module in modules if module.recognises(case)), None)
+
+
+def known(file: Path) -> bool:
+    """Whether somebody here can run a case."""
+    case = json.loads(file.read_text())
+    return runner_of(case) is not None or builder_of(case.get("builds", "")) is not None
 
 
 def run_case(file: Path) -> Verdict:
     """Hold our module against one stored case; every kind of failure becomes a verdict."""
     case = json.loads(file.read_text())
+    runner = runner_of(case)
+    if runner is not None:
+        return _by_field(runner, file, case)
     builds = case.get("builds")
     if builder_of(builds or "") is None:
         return _failed(file.stem, f"unknown: no builder for {builds!r}")
@@ -73,6 +99,14 @@ def run_case(file: Path) -> Verdict:
     if counted != built.parameters:
         close, note = False, f"{built.parameters} parameters, the official module has {counted}"
     return Verdict(file.stem, float(off.max()), f"{atol:g} + {rtol:g} rel", close, note)
+
+
+def _by_field(runner: Any, file: Path, case: Mapping[str, Any]) -> Verdict:
+    try:
+        verdict: Verdict = runner.run(file, case)
+    except Exception as error:  # one broken case must not hide the others
+        return _failed(file.stem, f"{type(error).__name__}: {error}")
+    return verdict
 
 
 def pair_up(output: Tensor, stored: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,8 @@
 import math
 from typing import Literal, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from medssm.layers.mixers.branches import BranchedMamba
 from medssm.ops.routes import Routes, there_and_back
@@ -25,6 +26,9 @@ class BidirectionalMamba(BranchedMamba):
         merge: Whether the two outputs are summed, or averaged as in the published networks.
         released_start: Start the backward step as the official code does, which forgot it:
             PyTorch's own weights and zero bias, so steps near 0.7 instead of 0.001..0.1.
+        projection_bias: Give the projections in and out a bias.
+        conv_bias: Give the convolutions one.
+        layer_scale: Start of a learned factor of every channel of the result; None for none.
 
     Shape:
         x: (B, *S, C), result the same.
@@ -42,6 +46,9 @@ class BidirectionalMamba(BranchedMamba):
         dt_rank: int | None = None,
         merge: Literal["sum", "mean"] = "sum",
         released_start: bool = False,
+        projection_bias: bool = False,
+        conv_bias: bool = True,
+        layer_scale: float | None = None,
     ) -> None:
         super().__init__(
             ("", "_b"),
@@ -50,12 +57,22 @@ class BidirectionalMamba(BranchedMamba):
             conv_width=conv_width,
             expand=expand,
             dt_rank=dt_rank,
+            projection_bias=projection_bias,
+            conv_bias=conv_bias,
         )
+        self.gamma: nn.Parameter | None = None
+        if layer_scale is not None:
+            self.gamma = nn.Parameter(torch.full((channels,), layer_scale))
         self.scale = 1.0 if merge == "sum" else 0.5
         if released_start:
             step = cast("nn.Linear", self.dt_proj_b)
             step.reset_parameters()
             nn.init.zeros_(step.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix tokens forwards and backwards."""
+        mixed = super().forward(x)
+        return mixed if self.gamma is None else mixed * self.gamma
 
     def order(self, size: tuple[int, ...]) -> Routes:
         """Forwards and backwards."""

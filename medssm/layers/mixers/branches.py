@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,14 @@ from medssm.layers.mixers.mamba import (
     kernel_cost,
     scan_inputs,
     skip_parameter,
+    stacked_bias,
     step_projection,
 )
 from medssm.ops.conv import causal_conv1d
 from medssm.ops.routes import Routes
 from medssm.ops.scan import selective_scan
+
+LengthT = TypeVar("LengthT", int, Tensor)
 
 
 class Branch(NamedTuple):
@@ -31,7 +34,7 @@ class Branch(NamedTuple):
     """
 
     taps: Tensor
-    bias: Tensor
+    bias: Tensor | None
     x_proj: Tensor
     step: Tensor
     step_bias: Tensor
@@ -51,6 +54,8 @@ class BranchedMamba(nn.Module, ABC):
         conv_width: Taps of the causal convolutions.
         expand: Inner width as a multiple of `channels`.
         dt_rank: Rank of the step projections; ceil(channels / 16) when not given.
+        projection_bias: Give the projections in and out a bias.
+        conv_bias: Give the convolutions one.
 
     Shape:
         x: (B, *S, C), result the same.
@@ -68,18 +73,20 @@ class BranchedMamba(nn.Module, ABC):
         conv_width: int,
         expand: int,
         dt_rank: int | None,
+        projection_bias: bool = False,
+        conv_bias: bool = True,
     ) -> None:
         super().__init__()
         inner, rank = expand * channels, dt_rank or math.ceil(channels / 16)
         self.branches, self.state, self.scale = branches, state, 1.0
-        self.in_proj = TokenLinear(channels, 2 * inner, bias=False)
+        self.in_proj = TokenLinear(channels, 2 * inner, bias=projection_bias)
         for suffix in branches:
-            self.add_module(f"conv1d{suffix}", CausalConv(inner, conv_width))
+            self.add_module(f"conv1d{suffix}", CausalConv(inner, conv_width, conv_bias))
             self.add_module(f"x_proj{suffix}", nn.Linear(inner, rank + 2 * state, bias=False))
             self.add_module(f"dt_proj{suffix}", step_projection(rank, inner))
             self.register_parameter(f"A{suffix}_log", decay_parameter(inner, state))
             self.register_parameter(f"D{suffix}", skip_parameter(inner))
-        self.out_proj = TokenLinear(inner, channels, bias=False)
+        self.out_proj = TokenLinear(inner, channels, bias=projection_bias)
 
     @abstractmethod
     def order(self, size: tuple[int, ...]) -> Routes | None:
@@ -89,7 +96,14 @@ class BranchedMamba(nn.Module, ABC):
         """Mix tokens along the routes."""
         tokens = x.flatten(1, -2)  # (B, L, C)
         value, gate = token_linears(tokens, *self.in_proj.weight.chunk(2))
-        y = self.out_proj(self.scan(value, gate, tuple(x.shape[1:-1])))
+        if self.in_proj.bias is not None:
+            shift, shift_of_gate = self.in_proj.bias.chunk(2)
+            value, gate = value + shift, gate + shift_of_gate
+        y = self.scan(value, gate, tuple(x.shape[1:-1]))
+        if self.scale != 1.0 and self.out_proj.bias is not None:
+            # the merge comes before the projection, whose bias it leaves alone
+            return self.out_proj(y * self.scale).view_as(x)
+        y = self.out_proj(y)
         return (y if self.scale == 1.0 else y * self.scale).view_as(x)
 
     def scan(
@@ -105,9 +119,27 @@ class BranchedMamba(nn.Module, ABC):
         u = causal_conv1d(
             value,
             torch.stack([each.taps[:, 0] for each in sets]),
-            torch.stack([each.bias for each in sets]),
+            stacked_bias([each.bias for each in sets]),
             routes=routes,
         )  # (B, K, L, e)
+        return self.select(u, routes=routes, z=gate, local_window=local_window)
+
+    def select(
+        self,
+        u: Tensor,
+        *,
+        routes: Routes | None = None,
+        z: Tensor | None = None,
+        lengths: Tensor | None = None,
+        merge: Literal["sum", "none"] = "sum",
+        local_window: int = 0,
+    ) -> Tensor:
+        """The selective scan of all branches over what each has convolved.
+
+        Shape:
+            u: (B, K, L, e), result (B, L, e), or (B, K, L, e) unmerged.
+        """
+        sets = [self.branch(suffix) for suffix in self.branches]
         ways = [
             scan_inputs(u[:, index : index + 1], each.x_proj, self.state)
             for index, each in enumerate(sets)
@@ -126,9 +158,25 @@ class BranchedMamba(nn.Module, ABC):
             delta_weight=torch.stack([each.step for each in sets]),
             delta_bias=torch.stack([each.step_bias for each in sets]).float(),
             routes=routes,
-            z=gate,
+            z=z,
+            lengths=lengths,
+            merge=merge,
             local_window=local_window,
         )
+
+    def padded(self, length: LengthT) -> LengthT:
+        """Steps of a sequence: its length, or more where a mixer pads it."""
+        return length
+
+    def window_of(self, length: int) -> int:
+        """The local window of a sequence; 0 for none."""
+        del length
+        return 0
+
+    @property
+    def fixed_window(self) -> bool:
+        """Whether sequences of all lengths have the same local window."""
+        return True
 
     def branch(self, suffix: str) -> Branch:
         """The parameters of one branch."""

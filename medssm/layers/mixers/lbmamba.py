@@ -84,6 +84,11 @@ class LocallyBidirectionalMamba(BranchedMamba):
             return self.window if self.window > 1 else 0
         return next((window for longest, window in AUTOMATIC if length <= longest), WIDEST)
 
+    @property
+    def fixed_window(self) -> bool:
+        """Whether sequences of all lengths have the same local window."""
+        return self.window != "auto"
+
     def order(self, size: tuple[int, ...]) -> Routes | None:
         """Forwards along the rows as memory lies, or the layer's own order."""
         return None if self.index == 0 else axis_route(self.index, *size)

@@ -1,6 +1,7 @@
 """The Mamba-1 mixer: gate, causal convolution and one selective scan over flattened space."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,11 +43,24 @@ def kernel_cost(
 class CausalConv(nn.Module):
     """Weights of a depthwise causal convolution, in mamba_ssm's shapes (e, 1, w) and (e,)."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    bias: nn.Parameter | None
+
+    def __init__(self, channels: int, width: int, bias: bool = True) -> None:
         super().__init__()
         bound = width**-0.5  # PyTorch's own start for a depthwise Conv1d
         self.weight = nn.Parameter(torch.empty(channels, 1, width).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
+        shift = torch.empty(channels).uniform_(-bound, bound) if bias else None
+        self.bias = None if shift is None else nn.Parameter(shift)
+
+
+def stacked_bias(biases: Sequence[Tensor | None]) -> Tensor | None:
+    """The biases of convolutions that all have one, or all have none.
+
+    Shape:
+        each: (e,); result (K, e).
+    """
+    given = [bias for bias in biases if bias is not None]
+    return torch.stack(given) if given else None
 
 
 class Mamba(nn.Module):
@@ -93,7 +107,7 @@ class Mamba(nn.Module):
         tokens = x.flatten(1, -2)  # (B, L, C)
         value, gate = token_linears(tokens, *self.in_proj.weight.chunk(2))
         u = causal_conv1d(
-            value, self.conv1d.weight.transpose(0, 1), self.conv1d.bias[None]
+            value, self.conv1d.weight.transpose(0, 1), stacked_bias([self.conv1d.bias])
         )  # (B, 1, L, e)
         delta, B, C = scan_inputs(u, self.x_proj.weight, self.state)
         y = selective_scan(

@@ -6,7 +6,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from medssm.layers.mixers.branches import BranchedMamba
+from medssm.layers.mixers.branches import BranchedMamba, LengthT
 from medssm.ops.routes import Routes, forward, padded_length, restride
 from medssm.ops.routes.route import kept
 
@@ -68,11 +68,20 @@ class SequenceReorderingMamba(BranchedMamba):
     ) -> Tensor:
         """Pad, convolve, scan and gate; crop."""
         length = math.prod(size)
-        wanted = padded_length(length, self.rate) if self.padding == "zeros" else length
+        wanted = self.padded(length)
         if wanted > length:
             value, gate = (F.pad(each, (0, 0, 0, wanted - length)) for each in (value, gate))
         y = super().scan(value, gate, (wanted,), local_window or self.window)
         return y[:, :length] if wanted > length else y
+
+    def padded(self, length: LengthT) -> LengthT:
+        """Steps of a sequence: a multiple of the rate, as published."""
+        return padded_length(length, self.rate) if self.padding == "zeros" else length
+
+    def window_of(self, length: int) -> int:
+        """The local window; 0 for none."""
+        del length
+        return self.window
 
     def order(self, size: tuple[int, ...]) -> Routes:
         """In order, and in strides."""

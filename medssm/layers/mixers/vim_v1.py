@@ -10,6 +10,7 @@ from medssm.layers.mixers.mamba import (
     decay_parameter,
     kernel_cost,
     scan_inputs,
+    stacked_bias,
 )
 from medssm.ops.conv import causal_conv1d
 from medssm.ops.routes import there_and_back
@@ -54,7 +55,9 @@ class SharedBidirectionalMamba(Mamba):
         """Mix tokens along the flattened grid, forwards and backwards."""
         tokens = x.flatten(1, -2)  # (B, L, C)
         value, gate = token_linears(tokens, *self.in_proj.weight.chunk(2))
-        u = causal_conv1d(value, self.conv1d.weight.transpose(0, 1), self.conv1d.bias[None])
+        u = causal_conv1d(
+            value, self.conv1d.weight.transpose(0, 1), stacked_bias([self.conv1d.bias])
+        )
         delta, B, C = (
             each.expand(-1, 2, -1, -1) for each in scan_inputs(u, self.x_proj.weight, self.state)
         )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.registry import Table
-from medssm.networks import NETWORKS
+from medssm.networks import table_of
 from medssm.networks.keymaps.checkpoint_files import read_checkpoint_file, unwrap
 from medssm.networks.keymaps.pretrained import PretrainedEncoder
 from medssm.networks.keymaps.rules import KeyMap, LoadReport
@@ -16,9 +16,17 @@ from medssm.networks.keymaps.rules import KeyMap, LoadReport
 KEYMAPS = Table(
     "key map",
     {
+        "ecg_mamba": "medssm.networks.keymaps.ecg_mamba:KEYMAP",
+        "attention_mil": "medssm.networks.keymaps.bag_networks:ATTENTION_MIL",
+        "clam": "medssm.networks.keymaps.bag_networks:CLAM",
+        "instance_mil": "medssm.networks.keymaps.bag_networks:INSTANCE_MIL",
         "lightm_unet": "medssm.networks.keymaps.lightm_unet:KEYMAP",
+        "mamba_mil": "medssm.networks.keymaps.mamba_mil:KEYMAP",
         "mhs_vm": "medssm.networks.keymaps.mhs_vm:KEYMAP",
         "msvm_unet": "medssm.networks.keymaps.msvm_unet:KEYMAP",
+        "s4_mil": "medssm.networks.keymaps.bag_networks:S4_MIL",
+        "trans_mil": "medssm.networks.keymaps.bag_networks:TRANS_MIL",
+        "recurrent_varnet": "medssm.networks.keymaps.recurrent_varnet:KEYMAP",
         "vm_unet": "medssm.networks.keymaps.vm_unet:KEYMAP",
     },
     "medssm.keymaps",
@@ -62,7 +70,8 @@ def load_official(
             also a VMamba classifier, which fills the encoder; the report names what starts fresh.
         allow_partial: Accept missing and left-over keys; the report names them.
         **hints: Arguments of the network that overrule what the shapes say, or say what leaves no
-            trace in them, e.g. ``mixer={"threshold": 0.4}`` for MHS-VM.
+            trace in them, e.g. ``mixer={"threshold": 0.4}`` for MHS-VM. Networks over bags also
+            take the words of their authors: ``type="SRMamba", rate=5, act="gelu"``.
 
     Returns:
         The network in evaluation mode, and what happened to every key.
@@ -74,7 +83,7 @@ def load_official(
     KEYMAPS.load(name)  # a slip in the name is told before a large file is read
     state = _state(weights)
     arguments = load_arguments(name, state, **hints)
-    network: nn.Module = NETWORKS.build(**{"name": name, **arguments})
+    network: nn.Module = table_of(name).build(**{"name": name, **arguments})
     report = fill_network(name, network, state, allow_partial=allow_partial)
     return network.eval(), report
 
@@ -91,7 +100,9 @@ def load_arguments(name: str, weights: Weights, **hints: Any) -> dict[str, Any]:
     encoder = _encoder(name, state)
     infer = keymap.infer if encoder is None else encoder.encoder.infer
     try:
-        return _merged(infer(state), hints)
+        inferred = infer(state)
+        said = hints if keymap.hints is None else keymap.hints(state, hints)
+        return _merged(inferred, said)
     except KeyError as error:
         raise BadDataError(f"these are no whole {name} weights: {error} is missing") from None
 

@@ -27,12 +27,14 @@ class Rule:
         ones: The official shape is ours and then as many axes of length one as the network has
             spatial axes, plus this number; None where the shapes are equal.
         joined: How many of our first axes the official tensor holds as one.
+        row: Where the official shape has one more axis of length one: a line as an image.
     """
 
     official: str
     ours: str
     ones: int | None = None
     joined: int = 1
+    row: int | None = None
 
     def forward(self, key: str) -> str | None:
         """Our key for an official one, or None."""
@@ -45,7 +47,8 @@ class Rule:
     def official_shape(self, ours: Sequence[int], spatial_dims: int) -> tuple[int, ...]:
         """The official shape of a tensor of ours."""
         first = (math.prod(ours[: self.joined]), *ours[self.joined :]) if ours else ()
-        return (*first, *(() if self.ones is None else (1,) * (spatial_dims + self.ones)))
+        shape = (*first, *(() if self.ones is None else (1,) * (spatial_dims + self.ones)))
+        return shape if self.row is None else (*shape[: self.row], 1, *shape[self.row :])
 
 
 FREE = {"head": ".*", "tail": ".+"}
@@ -158,12 +161,16 @@ class KeyMap:
         infer: From an official state dict to the arguments of our network.
         aliases: Second official name of a shared tensor to the name that counts.
         beside: Beginnings of official keys that are no weights of this network, and why.
+        hints: From an official state dict and what the user says of it, in our words or in those
+            of the authors' constructor, to our arguments; it refuses where something is not said
+            that leaves no trace in the weights.
     """
 
     layouts: tuple[tuple[Rule, ...], ...]
     infer: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     aliases: tuple[Rule, ...] = ()
     beside: Mapping[str, str] = field(default_factory=dict)
+    hints: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]] | None = None
 
     def name_of(self, key: str) -> str | None:
         """Our name for an official key, whether or not a network has it."""
@@ -187,7 +194,9 @@ class KeyMap:
                 left_out[key] = why
                 del official[key]
         tries = [_translate_all(official, ours, rules, spatial_dims) for rules in self.layouts]
-        fitted, report = min(tries, key=lambda each: len(each[1].left_over))
+        fitted, report = min(
+            tries, key=lambda each: (len(each[1].left_over), len(each[1].misshapen))
+        )
         report.ignored |= left_out
         return fitted, report
 

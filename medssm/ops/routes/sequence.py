@@ -1,9 +1,13 @@
 """Routes over a sequence: forwards, backwards, in strides. Each table is built once."""
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from medssm.ops.routes.route import kept
+
+LengthT = TypeVar("LengthT", int, Tensor)
 
 
 @kept
@@ -63,6 +67,6 @@ def restride(length: int, rate: int) -> Tensor:
     return torch.cat([torch.arange(length)[start::rate] for start in range(rate)])[None]
 
 
-def padded_length(length: int, rate: int) -> int:
-    """The smallest multiple of the rate that holds the sequence."""
+def padded_length(length: LengthT, rate: int) -> LengthT:
+    """The smallest multiple of the rate that holds the sequence, or each of several."""
     return -(-length // rate) * rate
