@@ -6,13 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.goldens.builders import builder_of
-from tests.goldens.harness import find_cases, run_case
+from tests.goldens.harness import find_cases, known, run_case
 
 HERE = Path(__file__).parent
-KNOWN = [
-    file for file in find_cases(HERE) if builder_of(json.loads(file.read_text()).get("builds", ""))
-]
+KNOWN = [file for file in find_cases(HERE) if known(file)]
 
 
 @pytest.mark.golden
@@ -24,6 +21,10 @@ def test_ours_equals_the_official_output(file: Path) -> None:
 
 def test_every_case_of_the_segmentation_networks_has_a_builder() -> None:
     assert set(find_cases(HERE / "segmodels")) <= set(KNOWN)
+
+
+def test_every_case_of_the_electrocardiogram_has_a_runner() -> None:
+    assert set((HERE / "ecg").glob("*.json")) <= set(KNOWN)
 
 
 def _copy(stem: str, folder: Path, **changes: object) -> Path:

@@ -1,0 +1,1 @@
+"""Records of the electrocardiogram: what they are, how they are read, checked and made up."""
