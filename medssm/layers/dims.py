@@ -38,6 +38,7 @@ def convolution(
     groups: int = 1,
     bias: bool = False,
     padding: int | None = None,
+    dilation: int = 1,
 ) -> nn.Module:
     """A convolution of the wanted rank; without `padding` it keeps the size over the stride."""
     maker = CONVOLUTIONS[check_spatial_dims(spatial_dims)]
@@ -46,10 +47,48 @@ def convolution(
         out_channels,
         kernel,
         stride=stride,
-        padding=kernel // 2 if padding is None else padding,
+        padding=kernel // 2 * dilation if padding is None else padding,
         groups=groups,
         bias=bias,
+        dilation=dilation,
     )
+
+
+def transposed_convolution(
+    spatial_dims: int, in_channels: int, out_channels: int, *, factor: int = 2, bias: bool = False
+) -> nn.Module:
+    """A transposed convolution whose windows do not overlap: it multiplies the size."""
+    makers = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+    maker = makers[check_spatial_dims(spatial_dims)]
+    return maker(in_channels, out_channels, factor, stride=factor, bias=bias)
+
+
+def dropout(spatial_dims: int, probability: float) -> nn.Module:
+    """Dropout of whole channels."""
+    makers = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
+    return makers[check_spatial_dims(spatial_dims)](probability)
+
+
+def replication_pad(spatial_dims: int, reach: int) -> nn.Module:
+    """A border of the last values on every side."""
+    makers = {1: nn.ReplicationPad1d, 2: nn.ReplicationPad2d, 3: nn.ReplicationPad3d}
+    return makers[check_spatial_dims(spatial_dims)](reach)
+
+
+def instance_norm(spatial_dims: int, channels: int) -> nn.Module:
+    """Instance norm without parameters."""
+    makers = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+    return makers[check_spatial_dims(spatial_dims)](channels)
+
+
+def mean_pool(x: Tensor, size: int = 2) -> Tensor:
+    """Mean over non-overlapping windows.
+
+    Shape:
+        x: (B, C, *S), result (B, C, *S // size).
+    """
+    pools = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+    return pools[check_spatial_dims(x.ndim - 2)](x, size)
 
 
 def sound_layout(x: Tensor, groups: int) -> Tensor:

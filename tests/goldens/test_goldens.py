@@ -27,6 +27,10 @@ def test_every_case_of_the_electrocardiogram_has_a_runner() -> None:
     assert set((HERE / "ecg").glob("*.json")) <= set(KNOWN)
 
 
+def test_every_case_of_reconstruction_has_a_runner() -> None:
+    assert set((HERE / "recon").glob("*.json")) <= set(KNOWN)
+
+
 def _copy(stem: str, folder: Path, **changes: object) -> Path:
     case = json.loads((HERE / "segmodels" / f"{stem}.json").read_text()) | changes
     file = folder / f"{stem}.json"

@@ -15,6 +15,8 @@ from medssm.core.errors import BadDataError
 from medssm.networks.keymaps.rules import COUNTER_LEFTOVERS
 
 WRAPPERS = ("network_weights", "state_dict", "model_state_dict", "model")
+# DIRECT keeps a second network beside the first
+BESIDE = ("sensitivity_model",)
 PREFIXES = ("module.", "_orig_mod.", "_model.", "network.", "model.")
 # nnU-Net keeps its curves as numpy numbers beside the weights: plain data, no code
 NUMBERS = (
@@ -68,6 +70,12 @@ def _check_sums(path: Path) -> None:
         raise BadDataError(f"damaged, the checksum of {damaged} does not fit")
 
 
+def _beside(state: Mapping[str, object]) -> dict[str, Tensor]:
+    """The weights of further networks, each key after the name of its network."""
+    others = {name: inner for name in BESIDE if isinstance(inner := state.get(name), Mapping)}
+    return {f"{name}.{key}": each for name, inner in others.items() for key, each in inner.items()}
+
+
 def unwrap(state: Mapping[str, object]) -> dict[str, Tensor]:
     """Find the tensors in a checkpoint: take off wrappers and prefixes.
 
@@ -77,7 +85,7 @@ def unwrap(state: Mapping[str, object]) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         inner = state.get(wrapper)
         if isinstance(inner, Mapping):
-            return unwrap(inner)
+            return unwrap(inner) | _beside(state)
     tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise BadDataError(

@@ -1,0 +1,1 @@
+"""Reconstruction: multi-coil k-space in, images out."""

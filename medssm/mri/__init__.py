@@ -1,0 +1,1 @@
+"""The physics of k-space, on torch alone: the Fourier pair, coils, undersampling."""
