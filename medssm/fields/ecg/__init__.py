@@ -1,0 +1,1 @@
+"""The electrocardiogram: findings of 12-lead records as calibrated probabilities."""
