@@ -1,14 +1,16 @@
 """The native causal convolution on CPU as torch custom operators."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from medssm.ops.conv.autograd import connect
 from medssm.ops.conv.inputs import ConvInputs
 from medssm.ops.native.library import load
-from medssm.ops.native.record import ABSENT, at, dense, launch, view
+from medssm.ops.native.record import ABSENT, at, dense, launch, unwatched, view
 from medssm.ops.native.variants import NoCompilerError
 
 SOURCE = Path(__file__).parent / "conv_cpu.cpp"
@@ -41,7 +43,11 @@ def refuses(call: ConvInputs) -> str | None:
 
 def run(call: ConvInputs) -> Tensor:
     """Convolve natively; gradients flow to x, weight and bias."""
-    return conv(call.x, call.weight, call.bias, call.table, call.silu)
+    tensors = (call.x, call.weight, call.bias)
+    if not unwatched(*tensors):
+        return conv(*tensors, call.table, call.silu)
+    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    return (Direct.apply if save else forward)(*tensors, call.table, call.silu)
 
 
 def _sizes(x: Tensor, weight: Tensor, silu: bool) -> list[int]:
@@ -53,8 +59,7 @@ def _sizes(x: Tensor, weight: Tensor, silu: bool) -> list[int]:
     return [b, k, length, d, taps, silu, threads, segments]
 
 
-@torch.library.custom_op("medssm::conv_cpu", mutates_args=(), device_types="cpu")
-def conv(
+def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, table: Tensor | None, silu: bool
 ) -> Tensor:
     """Convolve forward: x (b, L, d) to (b, k, L, d)."""
@@ -68,8 +73,10 @@ def conv(
     return out
 
 
-@torch.library.custom_op("medssm::conv_cpu_backward", mutates_args=(), device_types="cpu")
-def conv_backward(
+conv = torch.library.custom_op("medssm::conv_cpu", mutates_args=(), device_types="cpu")(forward)
+
+
+def backward(
     dout: Tensor,
     x: Tensor,
     weight: Tensor,
@@ -93,4 +100,26 @@ def conv_backward(
     return dx.to(x.dtype), dweight.sum((0, 1)), dbias.sum((0, 1))
 
 
+conv_backward = torch.library.custom_op(
+    "medssm::conv_cpu_backward", mutates_args=(), device_types="cpu"
+)(backward)
 connect(conv, conv_backward)
+
+
+class Direct(torch.autograd.Function):
+    """The operator without the dispatcher: the same forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        """As the operator's."""
+        *tensors, ctx.silu = inputs
+        ctx.save_for_backward(*tensors)
+        return forward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """As the operator's."""
+        x, weight, bias, table = ctx.saved_tensors
+        dx, dweight, dbias = backward(gradients[0], x, weight, bias, table, ctx.silu)
+        return dx, dweight, None if bias is None else dbias, None, None
