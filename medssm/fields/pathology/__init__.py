@@ -1,0 +1,1 @@
+"""Pathology: whole-slide images to predictions of a slide or a patient."""
