@@ -1,6 +1,7 @@
 """Cases over processes: errors come back with their case, a dead worker is named and retried."""
 
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
@@ -22,34 +23,48 @@ class Job(Protocol):
         """Do it; writes its own results."""
 
 
+# how often the clock is looked at where jobs have a time limit
+_LOOK_S = 0.5
 AnyJob = TypeVar("AnyJob", bound=Job)
 
 
-def run_cases(jobs: Sequence[AnyJob], workers: int) -> Iterator[tuple[AnyJob, Exception | None]]:
+class TimeLimitError(MachineError):
+    """A job took longer than it may; its process was ended."""
+
+
+class DeadWorkerError(MachineError):
+    """The process of a job ended without an answer, twice."""
+
+
+def run_cases(
+    jobs: Sequence[AnyJob], workers: int, limit_s: float | None = None
+) -> Iterator[tuple[AnyJob, Exception | None]]:
     """Do all jobs; no job takes another with it.
 
     Args:
         jobs: The work.
-        workers: Processes; 1 works in this process.
+        workers: Processes; 1 works in this process, unless there is a time limit to hold.
+        limit_s: A job that takes longer is ended with its process and not tried again.
 
     Yields:
         Each job as it is done, with the exception that ended it, if any. A job whose process died
         is tried once more, alone.
     """
-    if workers <= 1 or len(jobs) <= 1:
+    if limit_s is None and (workers <= 1 or len(jobs) <= 1):
         for job in jobs:
             yield job, _attempt(job)
         return
     died: list[AnyJob] = []
-    for job, error in _side_by_side(jobs, min(workers, len(jobs))):
+    for job, error in _side_by_side(jobs, max(1, min(workers, len(jobs))), limit_s):
         if isinstance(error, _DeadWorkerError):
             warn("%s It is tried once more by itself at the end.", error)
             died.append(job)
         else:
             yield job, error
     for job in died:
-        for again, error in _side_by_side([job], 1):
-            yield again, MachineError(str(error)) if isinstance(error, _DeadWorkerError) else error
+        for again, error in _side_by_side([job], 1, limit_s):
+            dead = isinstance(error, _DeadWorkerError)
+            yield again, DeadWorkerError(str(error)) if dead else error
 
 
 class _DeadWorkerError(MedssmError):
@@ -66,10 +81,11 @@ class _Worker(Generic[AnyJob]):
         self.process.start()
         theirs.close()
         self.job: AnyJob | None = None
+        self.began = 0.0
 
     def give(self, job: AnyJob) -> None:
         """Begin a job; a process that is gone already is noticed when its answer is asked for."""
-        self.job = job
+        self.job, self.began = job, time.monotonic()
         try:
             self.pipe.send(job)
         except (BrokenPipeError, ConnectionResetError):
@@ -86,6 +102,10 @@ class _Worker(Generic[AnyJob]):
             return _DeadWorkerError(_death(job.name, self.process.exitcode or 0))
         return error
 
+    def late(self, limit_s: float | None) -> bool:
+        """Whether its job takes longer than it may."""
+        return limit_s is not None and time.monotonic() - self.began > limit_s
+
     def stop(self) -> None:
         """Let go of the process."""
         self.pipe.close()
@@ -94,7 +114,9 @@ class _Worker(Generic[AnyJob]):
         self.process.join()
 
 
-def _side_by_side(jobs: Sequence[AnyJob], count: int) -> Iterator[tuple[AnyJob, Exception | None]]:
+def _side_by_side(
+    jobs: Sequence[AnyJob], count: int, limit_s: float | None
+) -> Iterator[tuple[AnyJob, Exception | None]]:
     waiting = deque(jobs)
     workers: dict[Connection, _Worker[AnyJob]] = {}
     try:
@@ -103,7 +125,7 @@ def _side_by_side(jobs: Sequence[AnyJob], count: int) -> Iterator[tuple[AnyJob, 
                 fresh: _Worker[AnyJob] = _Worker()
                 fresh.give(waiting.popleft())
                 workers[fresh.pipe] = fresh
-            for ready in wait(list(workers)):
+            for ready in wait(list(workers), None if limit_s is None else _LOOK_S):
                 worker = workers[ready]  # type: ignore[index]
                 job = worker.job
                 assert job is not None
@@ -114,9 +136,21 @@ def _side_by_side(jobs: Sequence[AnyJob], count: int) -> Iterator[tuple[AnyJob, 
                 else:
                     worker.give(waiting.popleft())
                 yield job, error
+            yield from _end_late(workers, limit_s)
     finally:
         for worker in workers.values():
             worker.stop()
+
+
+def _end_late(
+    workers: dict[Connection, _Worker[AnyJob]], limit_s: float | None
+) -> Iterator[tuple[AnyJob, Exception | None]]:
+    for worker in [each for each in workers.values() if each.late(limit_s)]:
+        job = worker.job
+        assert job is not None
+        del workers[worker.pipe]
+        worker.stop()
+        yield job, TimeLimitError(f"{job.name}: took longer than {limit_s:g} s and was ended.")
 
 
 def _serve(pipe: Connection) -> None:

@@ -1,0 +1,95 @@
+"""An archive of scans to a store of volumes: import, plan, preprocess, each resumable."""
+
+from pathlib import Path
+
+from medssm.core.errors import BadDataError, UsageError
+from medssm.core.log import warn
+from medssm.data.reasons import Reason
+from medssm.runs.answer import Answer, table
+from medssm.runs.datasets import register_dataset
+from medssm.runs.field import ImportRequest, StudyRequest
+from medssm.runs.workspace import Workspace
+
+FIELD_NAME = "pretraining"
+# a volume for one of these may go well another time
+_FAULTS = {Reason.WORKER_DIED, Reason.TIME_LIMIT, Reason.FAILED, Reason.UNDECODABLE}
+
+
+def import_archive(request: ImportRequest) -> Answer:
+    """Register a folder of scans where it lies; nothing is copied.
+
+    Raises:
+        BadDataError: There is no such folder.
+        UsageError: A word that this import does not take.
+    """
+    if request.overrides:
+        raise UsageError(f"medssm import archive: unexpected word {request.overrides[0]!r}.")
+    source = Path(request.source).expanduser().absolute()
+    if not source.is_dir():
+        raise BadDataError(f"{source}: no such folder. Expected one with DICOM or image files.")
+    workspace = register_dataset(request.home, source, FIELD_NAME, request.name)
+    facts = {"dataset": workspace.dataset, "source": str(source)}
+    lines = [f"{workspace.dataset}: {source} (nothing copied)"]
+    file = workspace.raw_folder / "dataset.json"
+    return Answer(facts, lines, [file], ("medssm", "plan", workspace.dataset))
+
+
+def plan_pretraining(request: StudyRequest) -> Answer:
+    """Scan the headers of an archive and sort its files into volumes; no pixel is decoded."""
+    from medssm.fields.pretraining.archive_plan import PLAN, ensure_plan
+    from medssm.fields.pretraining.archive_study import open_study
+
+    study = open_study(request)
+    plan, selection = ensure_plan(study)
+    left_out = plan["files_left_out"]
+    facts = {"dataset": study.workspace.dataset, **plan}
+    lines = [
+        f"{plan['files']} files, {len(selection.volumes)} volumes to prepare, "
+        f"modality {plan['modality']}",
+        *(table(sorted(left_out.items()), ("files left out", "count")) if left_out else []),
+    ]
+    return Answer(facts, lines, [study.folder / PLAN], request.following("preprocess"))
+
+
+def preprocess_pretraining(request: StudyRequest) -> Answer:
+    """Fill the store of an archive; what is there and fits is left alone."""
+    from medssm.fields.pretraining.archive_fill import fill_store
+    from medssm.fields.pretraining.archive_study import open_study
+
+    study = open_study(request)
+    plan, collection = fill_store(study)
+    report = collection.report
+    failed = sum(report["volumes_left_out"].get(reason, 0) for reason in _FAULTS)
+    bound = study.settings.preprocess.max_failed_share
+    lines = [
+        f"{report['used']} of {report['volumes']} volumes usable "
+        f"({report['train']} train, {report['val']} val), {report['gigabytes']:.3g} GB",
+        *([f"{report['pending']} volumes are for other shards"] if report["pending"] else []),
+    ]
+    if report["volumes_left_out"]:
+        rows = sorted(report["volumes_left_out"].items())
+        lines += table(rows, ("volumes left out", "count"))
+    bad = failed > bound * max(1, report["volumes"])
+    if bad:
+        warn("%d of %d volumes failed, more than preprocess.max_failed_share=%g; ledger.csv "
+             "names the reasons.", failed, report["volumes"], bound)  # fmt: skip
+    facts = {"dataset": study.workspace.dataset, "modality": plan["modality"], **report}
+    written = [study.folder / "store", study.folder / "ledger.csv", study.folder / "report.json"]
+    return Answer(facts, lines, written, request.following("train"), 3 if bad else 0)
+
+
+def ensure_store(request: StudyRequest) -> Workspace:
+    """The workspace of an archive whose store is filled; done where it is missing or stale."""
+    from medssm.fields.pretraining.archive_fill import fill_store
+    from medssm.fields.pretraining.archive_study import open_study
+
+    study = open_study(request)
+    fill_store(study)
+    return study.workspace
+
+
+def recognise(folder: Path) -> str | None:
+    """Whether a raw folder is an archive: DICOM files, or volumes without labels."""
+    from medssm.fields.pretraining.recognition import is_archive
+
+    return "archive" if is_archive(folder) else None

@@ -1,0 +1,52 @@
+"""One archive at work: its folder, what was said about it, and the site's pseudonyms."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medssm.fields.pretraining.archive_config import ArchiveSettings, read_settings
+from medssm.fields.pretraining.identifiers import Pseudonyms, open_pseudonyms
+from medssm.runs.datasets import source_of
+from medssm.runs.field import StudyRequest
+from medssm.runs.workspace import Workspace, open_workspace
+
+
+@dataclass(frozen=True)
+class ArchiveStudy:
+    """An archive with what a user said about it.
+
+    Args:
+        workspace: Where its data and what is made of it lie.
+        source: The folder of the archive.
+        settings: Both halves of the configuration.
+        pseudonyms: The site's.
+        force: Do again what is there already.
+    """
+
+    workspace: Workspace
+    source: Path
+    settings: ArchiveSettings
+    pseudonyms: Pseudonyms
+    force: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where everything goes."""
+        return self.workspace.preprocessed
+
+    @property
+    def catalogue(self) -> Path:
+        """The parts of the scan; they name paths."""
+        return self.folder / "private" / "catalogue"
+
+
+def open_study(request: StudyRequest) -> ArchiveStudy:
+    """Find the data set and check what was said about it.
+
+    Raises:
+        UsageError: No such data set, or a word that nobody reads.
+        BadDataError: Its source is gone.
+    """
+    settings = read_settings(request.overrides)
+    workspace = open_workspace(request.dataset, request.home)
+    pseudonyms = open_pseudonyms(workspace.home, settings.archive.secret)
+    return ArchiveStudy(workspace, source_of(workspace), settings, pseudonyms, request.force)

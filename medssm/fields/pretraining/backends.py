@@ -1,0 +1,132 @@
+"""Who does the work: this process, a pool, or dask; a worker that dies costs one job."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from medssm.core.errors import MachineError, MedssmError
+from medssm.core.extras import require
+from medssm.core.log import say
+from medssm.core.workers import DeadWorkerError, Job, run_cases
+from medssm.data.dicom.headers import EXTRA
+from medssm.fields.pretraining.archive_config import PrepareConfig, SlurmConfig
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+# a worker may be lost to the machine once; twice is the job's own doing
+_DEATHS = 1
+
+
+def run_jobs(
+    jobs: Sequence[AnyJob], config: PrepareConfig
+) -> Iterator[tuple[AnyJob, Exception | None]]:
+    """Do all jobs by the backend that the configuration names.
+
+    Args:
+        jobs: Each writes its own results, so that only its name and error travel back.
+        config: Backend, workers, scheduler, limits.
+
+    Yields:
+        Each job as it is done, with the exception that ended it, if any.
+
+    Raises:
+        MachineError: dask is missing, or the scheduler cannot be reached.
+    """
+    if not jobs:
+        return
+    workers = config.workers or max(1, (os.cpu_count() or 2) - 1)
+    if config.backend == "serial":
+        yield from run_cases(jobs, 1)
+    elif config.backend == "process":
+        yield from run_cases(jobs, workers, config.time_limit_s)
+    else:
+        yield from _run_on_dask(jobs, config, min(workers, len(jobs)))
+
+
+def _run_on_dask(
+    jobs: Sequence[AnyJob], config: PrepareConfig, workers: int
+) -> Iterator[tuple[AnyJob, Exception | None]]:
+    distributed = require("distributed", EXTRA)
+    with ExitStack() as stack:
+        client = stack.enter_context(_client(config, workers, stack))
+        futures = {
+            # our own key: the same volume is the same task, whoever asks
+            client.submit(attempt, job, key=f"medssm-{job.name}", pure=False): job
+            for job in jobs
+        }
+        for future, result in distributed.as_completed(
+            futures, with_results=True, raise_errors=False
+        ):
+            job = futures.pop(future)
+            future.release()
+            yield job, _error_of(job, future, result)
+
+
+def attempt(job: Job) -> str | None:
+    """Do a job on a dask worker; what went wrong travels back as words.
+
+    Raises:
+        MachineError: As the job does; no fault of its volume.
+    """
+    try:
+        job.run()
+    except MachineError:
+        raise
+    except MedssmError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _error_of(job: Job, future: Any, result: Any) -> Exception | None:
+    if future.status != "error":
+        return MedssmError(result) if result else None
+    error = result[1] if isinstance(result, tuple) else result
+    if type(error).__name__ == "KilledWorker":
+        return DeadWorkerError(f"{job.name}: its dask worker died {_DEATHS + 1} times.")
+    return error if isinstance(error, Exception) else MachineError(f"{job.name}: {error}")
+
+
+def _client(config: PrepareConfig, workers: int, stack: ExitStack) -> Any:
+    """A dask client: of a running scheduler, of Slurm jobs, or of a cluster on this machine."""
+    distributed = require("distributed", EXTRA)
+    dask = require("dask", EXTRA)
+    if config.scheduler is not None:
+        try:
+            return distributed.Client(config.scheduler, timeout="20s")
+        except (OSError, TimeoutError) as error:
+            raise MachineError(
+                f"preprocess.scheduler={config.scheduler}: no dask scheduler answers there "
+                f"({error}). Start one with: dask scheduler"
+            ) from error
+    stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS}))
+    if config.backend == "slurm":
+        cluster = stack.enter_context(slurm_cluster(config.slurm))
+        cluster.scale(jobs=config.slurm.jobs)
+        say("asked Slurm for %d jobs; they begin when it gives them.", config.slurm.jobs)
+    else:
+        cluster = stack.enter_context(
+            distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+            )
+        )
+    return distributed.Client(cluster)
+
+
+def slurm_cluster(config: SlurmConfig) -> Any:
+    """A dask cluster of Slurm jobs, none of which was asked for yet.
+
+    Raises:
+        MachineError: dask-jobqueue is missing.
+    """
+    jobqueue = require("dask_jobqueue", EXTRA)
+    return jobqueue.SLURMCluster(
+        queue=config.queue,
+        account=config.account,
+        cores=config.cores,
+        processes=config.cores,
+        memory=config.memory,
+        walltime=config.walltime,
+        scheduler_options={"dashboard_address": None},
+    )
