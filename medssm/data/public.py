@@ -47,7 +47,9 @@ class PublicDataset:
     title: str
     homepage: str
     licence: str
-    layout: Literal["folder", "msd", "nnunet", "isic", "lungs", "synapse", "acdc", "lits"]
+    layout: Literal[
+        "folder", "msd", "nnunet", "isic", "lungs", "synapse", "acdc", "lits", "slides"
+    ]  # fmt: skip
     field: str
     modality: str
     channels: tuple[str, ...]

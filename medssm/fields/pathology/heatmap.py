@@ -55,7 +55,7 @@ class TileMap:
                 "coords; a heatmap cannot be drawn without them."
             )
         size = tile_px_level0 or bag.facts.get("tile_px_level0")
-        size = size or bag.facts.get("patch_tile_px_level0") or _closest(bag.coords)
+        size = size or bag.facts.get("patch_size_level0") or _closest(bag.coords)
         if not size:
             raise BadDataError(
                 f"{bag.source}: the file does not tell how large a tile is (CLAM writes no "
