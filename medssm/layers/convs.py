@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from medssm.layers.dims import convolution, sound_layout
+from medssm.layers.dims import convolution, sound_layout, transposed_convolution
 from medssm.layers.linear import TokenLinear
 
 
@@ -73,3 +73,29 @@ class SeparableConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Filter each channel, then mix channels."""
         return self.pointwise(self.depthwise(x))
+
+
+class MapUpConv(nn.Module):
+    """A transposed convolution of a channels-last map whose windows do not overlap.
+
+    Shape:
+        x: (B, *S, C), result (B, *S * factor, K).
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        *,
+        factor: int = 2,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = transposed_convolution(
+            spatial_dims, in_channels, out_channels, factor=factor, bias=bias
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply the size."""
+        return self.conv(x.movedim(-1, 1)).movedim(1, -1).contiguous()

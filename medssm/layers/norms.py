@@ -80,6 +80,25 @@ class MapNorm(nn.GroupNorm):
         return normalised
 
 
+class MapInstanceNorm(nn.Module):
+    """Instance norm of a channels-last map without weights.
+
+    Shape:
+        x: (B, *S, C), result the same.
+    """
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each sample's channels over space."""
+        channels = x.shape[-1]
+        ones, zeros = x.new_ones(channels), x.new_zeros(channels)
+        normalised: Tensor = _GroupNorm.apply(x, ones, zeros, channels, self.eps)
+        return normalised
+
+
 class MapBatchNorm(nn.BatchNorm1d):
     """Batch norm of a channels-last map: over all samples and positions, any rank.
 

@@ -9,6 +9,7 @@ NETWORKS = Table(
         "vm_unet": "medssm.networks.vm_unet:VMUNet",
         "mhs_vm": "medssm.networks.mhs_vm:mhs_vm",
         "msvm_unet": "medssm.networks.msvm_unet:MSVMUNet",
+        "hybrid_mamba": "medssm.networks.hybrid_mamba:HybridMamba",
         "unet": "medssm.networks.baselines:MonaiUNet",
     },
     "medssm.networks",
@@ -42,10 +43,17 @@ RECONSTRUCTION_NETWORKS = Table(
     {"recurrent_varnet": "medssm.networks.recurrent_varnet:RecurrentVarNet"},
     "medssm.reconstruction_networks",
 )
+# (B, C, *S) and its visible cells to the normalised image (B, C, *S)
+PRETRAINING_NETWORKS = Table(
+    "pretraining network",
+    {"mamba_mim": "medssm.networks.mamba_mim:MambaMIM"},
+    "medssm.pretraining_networks",
+)
 
 # the field, as conf/ calls its primary file, to its networks
 TABLES = {
     "segmentation": NETWORKS,
+    "pretraining": PRETRAINING_NETWORKS,
     "ecg": ECG_NETWORKS,
     "reconstruction": RECONSTRUCTION_NETWORKS,
     "pathology": BAG_NETWORKS,

@@ -19,6 +19,7 @@ WIDE = {
     "vm_unet": {"width": 32},
     "mhs_vm": {"width": 32},
     "msvm_unet": {"width": 32},
+    "hybrid_mamba": {"widths": [8, 32]},
 }
 
 

@@ -16,7 +16,12 @@ from tests.goldens.golden_init import golden_input, golden_tensor
 
 # a field whose cases are told otherwise has a module with `recognises(case) -> bool` and
 # `run(file, case) -> Verdict`
-RUNNERS = ("tests.goldens.ecg_cases", "tests.goldens.pathology_cases", "tests.goldens.recon_cases")
+RUNNERS = (
+    "tests.goldens.ecg_cases",
+    "tests.goldens.pathology_cases",
+    "tests.goldens.pretrain_cases",
+    "tests.goldens.recon_cases",
+)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,13 @@ TINY_NETWORKS: dict[str, dict[str, Any]] = {
     "vm_unet": {"width": 16, "depths": [1, 1], "decoder_depths": [1, 1], "mixer": VM},
     "mhs_vm": {"width": 16, "depths": [1, 1], "decoder_depths": [1, 1], "mixer": MHS},
     "msvm_unet": {"width": 8, "depths": [1, 1], "decoder_depths": [1]},
+    "hybrid_mamba": {
+        "stem_width": 8,
+        "widths": [8, 12],
+        "depths": [1, 1],
+        "expansions": [2, 2],
+        "layers": 1,
+    },
     "unet": {"channels": [4, 8, 16], "strides": [2, 2], "residual_units": 1},
 }
 

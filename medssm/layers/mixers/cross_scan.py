@@ -123,14 +123,17 @@ class CrossScan(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the map along its axes."""
-        value, gate = self._project(x)
-        u = F.silu(self.conv(value))
-        y = self.out_norm(self._scan(u))
+        value, gate = self.project(x)
+        return self.finish(self._scan(F.silu(self.conv(value))), gate)
+
+    def finish(self, y: Tensor, gate: Tensor | None) -> Tensor:
+        """Normalise what the scans gave, gate it and project it out."""
+        y = self.out_norm(y)
         if gate is not None:
             y = y * (F.silu(gate) if self.gate == "silu" else gate)
         return self.out_proj(F.gelu(y) if self.out_activation == "gelu" else y)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The value that is scanned and its gate, each contiguous."""
         weight, bias = self.in_proj.weight, self.in_proj.bias
         if self.gate == "none":

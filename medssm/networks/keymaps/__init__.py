@@ -19,9 +19,11 @@ KEYMAPS = Table(
         "ecg_mamba": "medssm.networks.keymaps.ecg_mamba:KEYMAP",
         "attention_mil": "medssm.networks.keymaps.bag_networks:ATTENTION_MIL",
         "clam": "medssm.networks.keymaps.bag_networks:CLAM",
+        "hybrid_mamba": "medssm.networks.keymaps.hybrid_mamba:KEYMAP",
         "instance_mil": "medssm.networks.keymaps.bag_networks:INSTANCE_MIL",
         "lightm_unet": "medssm.networks.keymaps.lightm_unet:KEYMAP",
         "mamba_mil": "medssm.networks.keymaps.mamba_mil:KEYMAP",
+        "mamba_mim": "medssm.networks.keymaps.mamba_mim:KEYMAP",
         "mhs_vm": "medssm.networks.keymaps.mhs_vm:KEYMAP",
         "msvm_unet": "medssm.networks.keymaps.msvm_unet:KEYMAP",
         "s4_mil": "medssm.networks.keymaps.bag_networks:S4_MIL",
@@ -34,6 +36,8 @@ KEYMAPS = Table(
 PRETRAINED = Table(
     "pretrained encoder",
     {
+        "hybrid_mamba": "medssm.networks.keymaps.hybrid_mamba:PRETRAINED",
+        "mamba_mim": "medssm.networks.keymaps.mamba_mim:PRETRAINED",
         "msvm_unet": "medssm.networks.keymaps.msvm_unet:PRETRAINED",
         "vm_unet": "medssm.networks.keymaps.pretrained:VM_UNET",
     },

@@ -28,12 +28,14 @@ class PretrainedEncoder:
         encoder: The rules that fill the encoder; its `infer` gives the network's arguments.
         fresh: Beginnings of our keys that such weights cannot fill.
         second: The rules of a second pass over the same weights, given the number of stages.
+        why_fresh: Why it cannot.
     """
 
     recognises: Callable[[Mapping[str, Tensor]], bool]
     encoder: KeyMap
     fresh: tuple[str, ...]
     second: Callable[[int], KeyMap] | None = None
+    why_fresh: str = "a classifier has no decoder"
 
     def to_ours(
         self, state: Mapping[str, Tensor], network: nn.Module, spatial_dims: int
@@ -49,9 +51,8 @@ class PretrainedEncoder:
             copies, again = self.second(stages).to_ours(state, ours, spatial_dims)
             fitted |= copies
             report.copied = again.fitted
-        why = "a classifier has no decoder"
         empty = [name for name in ours if name not in fitted]
-        report.fresh = {name: why for name in empty if name.startswith(self.fresh)}
+        report.fresh = {name: self.why_fresh for name in empty if name.startswith(self.fresh)}
         report.missing = [name for name in empty if name not in report.fresh]
         return fitted, report
 

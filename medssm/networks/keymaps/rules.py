@@ -164,6 +164,7 @@ class KeyMap:
         hints: From an official state dict and what the user says of it, in our words or in those
             of the authors' constructor, to our arguments; it refuses where something is not said
             that leaves no trace in the weights.
+        spare: Patterns of official keys that a network of ours need not have, and why.
     """
 
     layouts: tuple[tuple[Rule, ...], ...]
@@ -171,6 +172,7 @@ class KeyMap:
     aliases: tuple[Rule, ...] = ()
     beside: Mapping[str, str] = field(default_factory=dict)
     hints: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]] | None = None
+    spare: Mapping[str, str] = field(default_factory=dict)
 
     def name_of(self, key: str) -> str | None:
         """Our name for an official key, whether or not a network has it."""
@@ -198,7 +200,16 @@ class KeyMap:
             tries, key=lambda each: (len(each[1].left_over), len(each[1].misshapen))
         )
         report.ignored |= left_out
+        for key in list(report.left_over):
+            why = self._why_spare(key)
+            if why is not None:
+                report.left_over.remove(key)
+                report.ignored[key] = why
         return fitted, report
+
+    def _why_spare(self, key: str) -> str | None:
+        patterns = self.spare.items()
+        return next((why for text, why in patterns if _compiled(text)[0].fullmatch(key)), None)
 
     def _without_aliases(
         self, official: Mapping[str, Tensor]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -29,7 +30,7 @@ CROSS_SCAN = (
 def beneath(rules: tuple[Rule, ...], official: str, ours: str) -> tuple[Rule, ...]:
     """The same rules for a module that lies deeper on both sides."""
     return tuple(
-        Rule(official + rule.official, ours + rule.ours, rule.ones, rule.joined) for rule in rules
+        replace(rule, official=official + rule.official, ours=ours + rule.ours) for rule in rules
     )
 
 
