@@ -1,6 +1,7 @@
 """Open a slide with the package that can, and say what is wrong where none can."""
 
 from pathlib import Path
+from typing import Any
 
 import tifffile
 
@@ -100,7 +101,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _degraded(path: Path, refused: list[str]) -> str:
-    """What a TIFF lacks that OpenSlide has refused; tiffslide would open it all the same.
+    """What a TIFF lacks that OpenSlide has refused, or "" where it is whole and only unknown to it.
 
     Raises:
         BadDataError: Pixels of the base image lie behind the end of the file.
@@ -108,17 +109,32 @@ def _degraded(path: Path, refused: list[str]) -> str:
     size = path.stat().st_size
     try:
         with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+            ends = [_ends(page) for page in file.pages]
+            whole = _chain_is_closed(file) and all(max(each) <= size for each in ends)
     except Exception as error:
-        raise BadDataError(_told(path, size, "TIFF", [*refused, f"tifffile: {error}"])) from None
-    behind = sum(end > size for end in ends)
+        reason = f"tifffile: no page can be read, {type(error).__name__}"
+        raise BadDataError(_told(path, size, "TIFF", [*refused, reason])) from None
+    behind = sum(end > size for end in ends[0])
     if behind:
         raise BadDataError(
-            f"{path}: truncated: {behind} of {len(ends)} tiles of the base image lie behind the "
-            f"end of the file (found {size} bytes, expected at least {max(ends)}); {_COPY}."
+            f"{path}: truncated: {behind} of {len(ends[0])} tiles of the base image lie behind the "
+            f"end of the file (found {size} bytes, expected at least {max(ends[0])}); {_COPY}."
         )
+    if whole:
+        return ""
     return (
-        f"degraded: {refused[0]}; tiffslide reads it, all {len(ends)} tiles of the base image are "
-        f"there ({size} bytes). Coarser levels may be missing; better {_COPY}."
+        f"degraded: {refused[0]}; tiffslide reads it, all {len(ends[0])} tiles of the base image "
+        f"are there ({size} bytes) and are all that is used; better {_COPY}."
     )
+
+
+def _ends(page: Any) -> list[int]:
+    """Where the tiles of a page end in the file."""
+    return [at + n for at, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+
+
+def _chain_is_closed(file: Any) -> bool:
+    """Whether the last page says that it is the last, instead of naming one that is gone."""
+    file.filehandle.seek(file.pages.next_page_offset)
+    raw = file.filehandle.read(file.tiff.offsetsize)
+    return int.from_bytes(raw, "little" if file.byteorder == "<" else "big") == 0

@@ -1,7 +1,7 @@
 """An open slide: its levels, its resolution, and regions as RGB on white."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -53,7 +53,8 @@ class Slide:
         reader: Name of the package that reads it.
         make: Opens the file; called again after an error, since some packages refuse every
             later read of a handle once one has failed.
-        degraded: Why the slide counts as damaged, or "".
+        degraded: Why the slide counts as damaged, or ""; of a damaged pyramid only the base is
+            trusted.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Slide:
         self._make = make
         self._backend = make(path)
         self.scan = self._backend.scan
+        if degraded:
+            self.scan = replace(self.scan, level_sizes=self.scan.level_sizes[:1])
 
     @property
     def size(self) -> Size:

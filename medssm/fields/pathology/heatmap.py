@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from medssm.core.errors import BadArgumentError, BadDataError
 from medssm.core.files import atomic_path
+from medssm.core.log import warn
 from medssm.data.bags import Bag
 from medssm.data.slides import open_slide, thumbnail
 
@@ -55,7 +56,11 @@ class TileMap:
                 "coords; a heatmap cannot be drawn without them."
             )
         size = tile_px_level0 or bag.facts.get("tile_px_level0")
-        size = size or bag.facts.get("patch_size_level0") or _closest(bag.coords)
+        size = size or bag.facts.get("patch_size_level0")
+        if not size and (size := _closest(bag.coords)):
+            warn(
+                "%s: tiles taken as %g pixels of level 0, the step of their grid", bag.source, size
+            )
         if not size:
             raise BadDataError(
                 f"{bag.source}: the file does not tell how large a tile is (CLAM writes no "

@@ -207,7 +207,7 @@ def _refuse_many_failed(slide: Slide, encoded: Encoded, count: int, worst: float
         raise BadDataError(
             f"{slide.path}: {failed} of {count} tiles on tissue cannot be decoded by "
             f"{slide.reader}, the first at {encoded.failed[0].tolist()}; expected at most "
-            f"{worst:.1%}. Is the file truncated ({slide.path.stat().st_size} bytes)? Copy it "
+            f"{worst:.1%}. The file is damaged ({slide.path.stat().st_size} bytes): copy it "
             "again, or allow more with preprocess.worst_failed_share=0.1."
         )
 
