@@ -110,20 +110,21 @@ def _degraded(path: Path, refused: list[str]) -> str:
     try:
         with tifffile.TiffFile(path) as file:
             ends = [_ends(page) for page in file.pages]
+            base = ends[0]
             whole = _chain_is_closed(file) and all(max(each) <= size for each in ends)
     except Exception as error:
         reason = f"tifffile: no page can be read, {type(error).__name__}"
         raise BadDataError(_told(path, size, "TIFF", [*refused, reason])) from None
-    behind = sum(end > size for end in ends[0])
+    behind = sum(end > size for end in base)
     if behind:
         raise BadDataError(
-            f"{path}: truncated: {behind} of {len(ends[0])} tiles of the base image lie behind the "
-            f"end of the file (found {size} bytes, expected at least {max(ends[0])}); {_COPY}."
+            f"{path}: truncated: {behind} of {len(base)} tiles of the base image lie behind the "
+            f"end of the file (found {size} bytes, expected at least {max(base)}); {_COPY}."
         )
     if whole:
         return ""
     return (
-        f"degraded: {refused[0]}; tiffslide reads it, all {len(ends[0])} tiles of the base image "
+        f"degraded: {refused[0]}; tiffslide reads it, all {len(base)} tiles of the base image "
         f"are there ({size} bytes) and are all that is used; better {_COPY}."
     )
 
