@@ -112,6 +112,11 @@ def _check_shape(volume: KspaceVolume) -> None:
             f"{volume.path}: (slices, coils, H, W) = {volume.shape}. Expected at least one slice, "
             "one coil and 8 × 8 samples."
         )
+    if volume.mask is not None and not volume.mask.any():
+        raise BadDataError(
+            f"{volume.path}: all samples are zero. Expected measured k-space; export the raw data "
+            "again, or leave the file out with --skip-bad."
+        )
     if volume.acs is not None and not volume.acs.any() and volume.shape[1] > 1:
         centre = f"({volume.shape[2] // 2}, {volume.shape[3] // 2})"
         raise BadDataError(

@@ -17,7 +17,8 @@ from medssm.core.registry import Table
 
 # the share of pixels below what is scaled to 1, so that weights mean the same for all data
 _SCALE_PERCENTILE = 99.0
-_KERNEL = 6
+_LARGEST_KERNEL = 6
+_LEAST_CALIBRATION = 6
 _WIDEST_CALIBRATION = 24
 
 _HERE = "medssm.fields.reconstruction.baselines"
@@ -195,17 +196,22 @@ def _maps(kspace: np.ndarray, acs: np.ndarray) -> np.ndarray:
     if len(kspace) == 1:
         return np.ones(kspace.shape, dtype=np.complex64)
     width = calibration_width(acs)
-    if width < _KERNEL:
+    if width < _LEAST_CALIBRATION:
         raise BadDataError(
             f"a calibration area of {width} × {width} samples around the centre. Expected "
-            f"{_KERNEL} × {_KERNEL} or more for ESPIRiT; take method=zero_filled, or acquire more."
+            f"{_LEAST_CALIBRATION} × {_LEAST_CALIBRATION} or more for ESPIRiT; take method=zero_filled, or acquire more."
         )
+    # a kernel of more than half the area leaves too few patches, and maps of holes
+    kernel = min(_LARGEST_KERNEL, width // 2)
     apps = require("sigpy.mri.app", "mri")
     made = apps.EspiritCalib(
-        np.where(acs, kspace, 0).astype(np.complex64), calib_width=width, kernel_width=_KERNEL,
+        np.where(acs, kspace, 0).astype(np.complex64), calib_width=width, kernel_width=kernel,
         show_pbar=False,
     )  # fmt: skip
-    return np.asarray(made.run(), dtype=np.complex64)
+    # sigpy divides by zero where all coils are silent
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = np.asarray(made.run(), dtype=np.complex64)
+    return np.nan_to_num(found, copy=False)
 
 
 def calibration_width(acs: np.ndarray) -> int:
