@@ -199,7 +199,8 @@ def _maps(kspace: np.ndarray, acs: np.ndarray) -> np.ndarray:
     if width < _LEAST_CALIBRATION:
         raise BadDataError(
             f"a calibration area of {width} × {width} samples around the centre. Expected "
-            f"{_LEAST_CALIBRATION} × {_LEAST_CALIBRATION} or more for ESPIRiT; take method=zero_filled, or acquire more."
+            f"{_LEAST_CALIBRATION} × {_LEAST_CALIBRATION} or more for ESPIRiT; take "
+            "method=zero_filled, or acquire more."
         )
     # a kernel of more than half the area leaves too few patches, and maps of holes
     kernel = min(_LARGEST_KERNEL, width // 2)
