@@ -81,6 +81,7 @@ def _objection(header: DicomHeader, rules: StackRules) -> tuple[Reason, str] | N
     tests: Sequence[tuple[bool, Reason, str]] = (
         (header.sop_class == _DICOMDIR, Reason.DICOMDIR, ""),
         (_holds_no_pixels(header), Reason.NO_PIXELS_OBJECT, header.modality),
+        (not header.rows or not header.columns, Reason.UNREADABLE, "no rows and columns"),
         (_is_capture(header), Reason.SECONDARY_CAPTURE, ""),
         ("LOCALIZER" in kinds or "SCOUT" in kinds, Reason.LOCALIZER, ""),
         (header.burned_in, Reason.IDENTITY_IN_PIXELS, "BurnedInAnnotation is YES"),
@@ -98,7 +99,7 @@ def _objection(header: DicomHeader, rules: StackRules) -> tuple[Reason, str] | N
 
 
 def _holds_no_pixels(header: DicomHeader) -> bool:
-    return header.sop_class.startswith(_NO_PIXELS) or not header.rows or not header.columns
+    return header.sop_class.startswith(_NO_PIXELS)
 
 
 def _is_capture(header: DicomHeader) -> bool:

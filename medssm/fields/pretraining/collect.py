@@ -1,7 +1,6 @@
 """What all workers did, brought together: doubles, blocked cases, quality, split, the tables."""
 
 import csv
-import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from medssm.data.volume_store import COLUMNS
 from medssm.fields.pretraining.archive_config import PrepareConfig
 from medssm.fields.pretraining.block_list import BlockList
 from medssm.fields.pretraining.fingerprints import near_pairs, unpack_thumbnail
+from medssm.fields.pretraining.grouping import group_volumes, split_groups
 from medssm.fields.pretraining.identifiers import Pseudonyms
 from medssm.fields.pretraining.ledger import Ledger, LedgerRow
 from medssm.fields.pretraining.selection import Selection, VolumeSpec
@@ -74,7 +74,8 @@ def collect(
     _reject_poor(outcomes, records, config.min_quality)
     kept = {name: record for name, record in records.items() if outcomes[name].status == "stored"}
     near = near_pairs({name: record["picture"] for name, record in kept.items()})
-    groups = _groups(records, [*doubles, *near])
+    patients = {name: str(record["patient"]) for name, record in records.items()}
+    groups = group_volumes(patients, [*doubles, *near])
     splits = split_groups({name: groups[name] for name in kept}, config.val_share, config.seed)
     _write_volumes(folder, kept, splits, {name for pair in near for name in pair})
     write_json(
@@ -144,41 +145,6 @@ def _reject_poor(
         if poor and outcomes[name].status == "stored":
             detail = f"{quality['score']}: {' '.join(quality['failed'])}"
             outcomes[name] = Outcome("rejected", Reason.LOW_QUALITY, detail)
-
-
-def _groups(
-    records: Mapping[str, Mapping[str, Any]], pairs: Iterable[tuple[str, str]]
-) -> dict[str, str]:
-    """Volume to group: patients, those who share a scan joined."""
-    parent: dict[str, str] = {}
-
-    def root(patient: str) -> str:
-        while parent.setdefault(patient, patient) != patient:
-            patient = parent[patient]
-        return patient
-
-    for one, other in pairs:
-        ends = sorted((root(records[one]["patient"]), root(records[other]["patient"])))
-        parent[ends[1]] = ends[0]
-    return {name: root(record["patient"]) for name, record in records.items()}
-
-
-def split_groups(groups: Mapping[str, str], share: float, seed: int) -> dict[str, str]:
-    """Volume to "train" or "val", whole groups on one side, at least one on each where two are.
-
-    Args:
-        groups: Volume to group.
-        share: Of the groups that is held back.
-        seed: Of the order in which they are taken.
-    """
-
-    def key(group: str) -> str:
-        return hashlib.blake2b(f"{seed}|{group}".encode(), digest_size=16).hexdigest()
-
-    order = sorted(set(groups.values()), key=key)
-    count = 0 if share == 0 or len(order) < 2 else max(1, round(share * len(order)))
-    held = set(order[: min(count, len(order) - 1)])
-    return {name: "val" if group in held else "train" for name, group in groups.items()}
 
 
 def _write_volumes(

@@ -1,9 +1,10 @@
 """NIfTI, MetaImage and NRRD of an archive: header facts at the scan, voxels and affine later."""
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import nibabel
 import numpy as np
 
 from medssm.core.errors import BadDataError
@@ -96,12 +97,26 @@ def read_image(
 
 
 def _spacing_is_unset(path: Path) -> bool:
-    import nibabel
+    """Whether a NIfTI header leaves its spacing at a default, as converters do that know none.
 
-    head: Any = nibabel.load(path).header
-    plain = np.allclose(head["pixdim"][1:4], 1.0)
+    Raises:
+        NotAVolumeError: A spacing of 0 and no matrix that would say it better.
+    """
+    opener = gzip.open if path.name.endswith(".gz") else open
+    with opener(path, "rb") as stream:
+        # nibabel would put 1 for 0 without a word
+        raw = stream.read(nibabel.Nifti2Header.sizeof_hdr)
+    head_class = (
+        nibabel.Nifti1Header
+        if len(raw) < 540 or raw[344:346] in (b"n+", b"ni")
+        else (nibabel.Nifti2Header)
+    )
+    head = head_class(raw[: head_class.sizeof_hdr], check=False)
+    spacing = np.abs(head["pixdim"][1:4])
     silent = int(head["qform_code"]) == 0 and int(head["sform_code"]) == 0
-    return bool(plain and silent)
+    if (spacing == 0).any() and int(head["sform_code"]) == 0:
+        raise NotAVolumeError(Reason.NO_GEOMETRY, "a spacing of 0 and no sform")
+    return bool((spacing == 0).any() or (silent and np.allclose(spacing, 1.0)))
 
 
 def _parts(source: Path, place: Place, suffix: str) -> tuple[str, ...]:
