@@ -1,12 +1,11 @@
 """Scores of classified bags: what cannot be counted is NaN with the reason beside it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score
 
-from medssm.metrics.survival import concordance
+from medssm.metrics.survival import Numbers, concordance
 
 NAMES = ("auc", "accuracy", "balanced_accuracy", "f1")
 
@@ -19,7 +18,7 @@ class BagScores:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def classification_scores(truth: Sequence[int], probabilities: np.ndarray) -> BagScores:
+def classification_scores(truth: Numbers, probabilities: np.ndarray) -> BagScores:
     """Area under the ROC curve, accuracy, balanced accuracy, macro F1.
 
     With two classes the area is that of class 1; with more the mean over the classes that are
@@ -53,9 +52,7 @@ def classification_scores(truth: Sequence[int], probabilities: np.ndarray) -> Ba
     return BagScores(values, reasons)
 
 
-def survival_scores(
-    months: Sequence[float], risk: Sequence[float], event: Sequence[bool]
-) -> BagScores:
+def survival_scores(months: Numbers, risk: Numbers, event: Numbers) -> BagScores:
     """Harrell's concordance, NaN with a reason where no pair can be compared."""
     value = concordance(months, risk, event)
     if np.isfinite(value):

@@ -6,12 +6,13 @@ import numpy as np
 
 from medssm.core.errors import BadArgumentError
 
+Numbers = Sequence[float] | np.ndarray
 TIED = 1e-8
 BEYOND = 1e-6
 
 
 def concordance(
-    months: Sequence[float], risk: Sequence[float], event: Sequence[bool], tied: float = TIED
+    months: Numbers, risk: Numbers, event: Numbers, tied: float = TIED
 ) -> float:
     """Harrell's C: of the pairs whose earlier time is an event, how many have the higher risk.
 
@@ -42,7 +43,7 @@ def concordance(
     return good / pairs if pairs else float("nan")
 
 
-def survival_edges(months: Sequence[float], event: Sequence[bool], count: int = 4) -> np.ndarray:
+def survival_edges(months: Numbers, event: Numbers, count: int = 4) -> np.ndarray:
     """Edges of time bins: quantiles of the times at which an event was seen.
 
     Args:
@@ -69,7 +70,7 @@ def survival_edges(months: Sequence[float], event: Sequence[bool], count: int = 
     return np.concatenate(([low], inner, [high]))
 
 
-def bins_of(months: Sequence[float], edges: Sequence[float]) -> np.ndarray:
+def bins_of(months: Numbers, edges: Numbers) -> np.ndarray:
     """The bin of each time, closed on the left; times beyond the ends go to the first or last.
 
     Shape:

@@ -21,7 +21,8 @@ from medssm.training.clock import Clock
 from medssm.training.config import TrainerConfig
 from medssm.training.ema import WeightAverage
 from medssm.training.interruption import Interruption
-from medssm.training.log_files import MetricsFile, draw_curves
+from medssm.training.log_files import MetricsFile
+from medssm.training.optimizers import weight_decay_at
 from medssm.training.order import STREAM_DROPOUT, words_of
 from medssm.training.ranks import highest_of_ranks, mean_over_ranks
 from medssm.training.schedules import learning_rate_share
@@ -146,6 +147,8 @@ class Course(Callback):
         share = learning_rate_share(learning.schedule, self.state.step, self.state.progress)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = learning.optimizer.lr * share
+            if group["weight_decay"]:
+                group["weight_decay"] = weight_decay_at(learning.optimizer, self.state.progress)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Task, outputs: Any, batch: Any, batch_idx: int
@@ -204,7 +207,7 @@ class Course(Callback):
 
     def _write(self, trainer: Trainer, row: dict[str, Any], improved: bool) -> None:
         self.metrics.add(row)
-        draw_curves(self.metrics.rows, self.folder / "curves.png")
+        self.metrics.draw(self.folder / "curves.png", at_once=bool(self._reason()))
         for logger in trainer.loggers:
             logger.log_metrics(
                 {key: value for key, value in row.items() if key != "epoch"}, step=self.state.step

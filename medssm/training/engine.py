@@ -215,6 +215,8 @@ def _loader(
         worker_init_fn=quiet_worker,
         pin_memory=trainer.accelerator.__class__.__name__.startswith("CUDA"),
         prefetch_factor=8 if workers else None,
+        # samples of different sizes say themselves how they make a batch
+        collate_fn=getattr(samples, "collate", None),
     )
 
 

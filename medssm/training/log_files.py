@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from medssm.core.files import atomic_path, write_json, write_text
 
 _PACKAGES = ("medssm", "torch", "monai", "lightning", "nnunetv2", "numpy", "batchgeneratorsv2")
+_DRAW_EVERY_S = 5.0
 
 
 class MetricsFile:
@@ -28,6 +30,7 @@ class MetricsFile:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.rows: list[dict[str, Any]] = []
+        self._drawn = float("-inf")
         if file.is_file():
             with file.open(newline="", encoding="utf-8") as stream:
                 self.rows = list(csv.DictReader(stream))
@@ -45,6 +48,12 @@ class MetricsFile:
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.file, text.getvalue())
+
+    def draw(self, picture: Path, at_once: bool) -> None:
+        """Draw the curves, at most every few seconds: a picture costs more than a short epoch."""
+        if at_once or time.monotonic() - self._drawn > _DRAW_EVERY_S:
+            draw_curves(self.rows, picture)
+            self._drawn = time.monotonic()
 
 
 def draw_curves(rows: list[dict[str, Any]], file: Path) -> None:
