@@ -7,6 +7,8 @@ FIELDS = Table(
     "field",
     {
         "segmentation": "medssm.fields.segmentation.stages:FIELD",
+        "reconstruction": "medssm.fields.reconstruction.stages:FIELD",
+        "pretraining": "medssm.fields.pretraining.stages:FIELD",
     },
     "medssm.fields",
 )

@@ -21,6 +21,7 @@ class OptimizerConfig:
         name: Which optimiser.
         lr: Learning rate at the top of the schedule.
         weight_decay: Decoupled for adamw, added to the gradient for adam and sgd.
+        final_weight_decay: What the decay becomes over the run, along half a cosine; None keeps it.
         betas: Averages of adam and adamw.
         eps: Divisor's floor of adam and adamw.
         momentum: Of sgd, in Nesterov's form.
@@ -29,14 +30,15 @@ class OptimizerConfig:
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = 1e-3
     weight_decay: float = 1e-2
+    final_weight_decay: float | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     momentum: float = 0.99
 
     def __post_init__(self) -> None:
-        for name in ("lr", "weight_decay"):
+        for name in ("lr", "weight_decay", "final_weight_decay"):
             value = getattr(self, name)
-            if not 0 <= value < math.inf:
+            if value is not None and not 0 <= value < math.inf:
                 raise UsageError(f"optimizer.{name}={value}: expected 0 or more.")
         shares = {"momentum": self.momentum, "betas": max(self.betas, key=lambda b: abs(b - 0.5))}
         for name, value in shares.items():
@@ -67,6 +69,14 @@ def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.
         return torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=nesterov)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, config.lr, betas=config.betas, eps=config.eps)
+
+
+def weight_decay_at(config: OptimizerConfig, progress: float) -> float:
+    """The weight decay when a share of the run is done, 0 to 1."""
+    if config.final_weight_decay is None:
+        return config.weight_decay
+    share = 0.5 * (1.0 - math.cos(math.pi * min(1.0, max(0.0, progress))))
+    return config.weight_decay + share * (config.final_weight_decay - config.weight_decay)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -5,7 +5,7 @@ import pytest
 from medssm.core.errors import UsageError
 from medssm.training.clock import Clock
 from medssm.training.config import TrainerConfig, seconds_of
-from medssm.training.optimizers import OptimizerConfig, build_optimizer
+from medssm.training.optimizers import OptimizerConfig, build_optimizer, weight_decay_at
 from medssm.training.schedules import ScheduleConfig, learning_rate_share
 
 
@@ -64,3 +64,10 @@ def test_a_cosine_that_is_not_cut_off_rises_again():
     assert shares == pytest.approx([1.0, 0.01, 1.0, 0.01])
     with pytest.raises(UsageError, match=r"schedule\.cycles"):
         ScheduleConfig(cycles=0.0)
+
+
+def test_the_weight_decay_climbs_along_half_a_cosine() -> None:
+    config = OptimizerConfig(weight_decay=0.04, final_weight_decay=0.2)
+    shares = [weight_decay_at(config, progress) for progress in (0.0, 0.5, 1.0)]
+    assert shares == pytest.approx([0.04, 0.12, 0.2])
+    assert weight_decay_at(OptimizerConfig(weight_decay=0.04), 0.7) == 0.04
