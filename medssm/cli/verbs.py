@@ -77,9 +77,11 @@ IMPORT_KINDS = {
     "synapse": "segmentation",
     "acdc": "segmentation",
     "lits": "segmentation",
+    "kspace": "reconstruction",
+    "archive": "pretraining",
 }
 # the fields with a demo
-DEMOS = ("segmentation",)
+DEMOS = ("segmentation", "reconstruction")
 
 VERBS: dict[str, Verb] = {
     "plan": Verb(
@@ -94,7 +96,12 @@ VERBS: dict[str, Verb] = {
         "crop, resample and normalise every case (plans first if need be)",
         "medssm.cli.stages:run_preprocess",
         (DATASET,),
-        (SKIP_BAD, FORCE),
+        (
+            SKIP_BAD,
+            FORCE,
+            Flag(("--backend",), "archives: serial, process, dask or slurm", "NAME"),
+            Flag(("--shard",), "archives: do the i-th of n parts, i from 0", "I/N"),
+        ),
         overrides=True,
         example="medssm preprocess 4 preprocess.workers=4",
     ),
