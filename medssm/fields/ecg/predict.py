@@ -1,7 +1,7 @@
 """Predict: from files of any known format to the Challenge's CSV, tables and pages."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import digest, sha256
 from medssm.core.log import Progress, say, warn
+from medssm.data.ecg.signal import RecordError
 from medssm.data.findings import Finding
 from medssm.fields.ecg.model_folder import Checkpoint, TrainedModel, open_model
 from medssm.fields.ecg.outputs import OutputFolder, OutputSettings, PageName, RecordResult
@@ -171,7 +172,7 @@ def _groups(
             recording = open_recording(file, folder.model.plan, key, strict=config.strict)
         except BadDataError as error:
             failed[folder.name_of(file)] = str(error)
-            folder.add_finding(_refused(folder.name_of(file), file, str(error)))
+            folder.add_finding(_refused(folder.name_of(file), file, error))
             warn("%s", error)
             bar.step()
             continue
@@ -186,11 +187,12 @@ def _groups(
         yield group
 
 
-def _refused(case: str, file: Path, message: str) -> Finding:
-    found, _, expected = message.partition(" Expected ")
+def _refused(case: str, file: Path, error: BadDataError) -> Finding:
+    if isinstance(error, RecordError):
+        return replace(error.finding, case=case)
     return Finding(
-        case, str(file), "unreadable", "error", found.removeprefix(f"{file}: "),
-        expected or "a record of a known format", "repair or leave out the file",
+        case, str(file), "unreadable", "error", str(error), "a record of a known format",
+        "Repair or leave out the file.",
     )  # fmt: skip
 
 

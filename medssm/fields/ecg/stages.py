@@ -68,7 +68,7 @@ def run_predict(request: PredictRequest) -> Answer:
     if request.force:
         wishes["overwrite"] = True
     report = predict(make(PredictConfig, wishes | parse_values(request.overrides), "predict"))
-    following = ("medssm", "evaluate", str(report.output), "-r", "REFERENCES")
+    following = ("medssm", "evaluate", str(report.output))
     return Answer(facts(report), [report.line()], [report.output], following, report.exit_code)
 
 
