@@ -43,8 +43,9 @@ def open_slide(path: Path, reader: str = "auto") -> Slide:
     if size == 0:
         raise BadDataError(f"{path}: the file is empty (0 bytes); {_COPY}.")
     if reader != "auto":
+        maker = READERS.load(reader)
         try:
-            return Slide(path, reader, READERS.load(reader))
+            return Slide(path, reader, maker)
         except MachineError:
             raise
         except Exception as error:

@@ -18,6 +18,7 @@ from medssm.fields.pathology.tissue import TissueMask
 Mode = Literal["mpp", "trident", "clam", "file"]
 # of a tile that has to be tissue; TRIDENT's default takes any touch
 _LEAST_TISSUE = {"mpp": 0.25, "trident": 0.0}
+_ROUNDING = 1e-9
 _ORDERS = {"mpp": "row", "trident": "row", "clam": "contours", "file": "file"}
 
 
@@ -157,8 +158,9 @@ def _grid(size: tuple[int, int], step: float) -> np.ndarray:
 def _on_tissue(tiling: Tiling, tissue: TissueMask, config: TileConfig) -> Tiling:
     least = config.least_tissue
     share = tissue_share(tissue, tiling.coords, tiling.size_level0)
-    keep = share > 0
-    keep &= share >= (_LEAST_TISSUE[config.mode] if least is None else least) - 1e-9
+    least = _LEAST_TISSUE[config.mode] if least is None else least
+    # sums of a whole slide leave a rounding error where there is nothing
+    keep = (share > _ROUNDING) & (share >= least - _ROUNDING)
     return Tiling(tiling.coords[keep], tiling.size_level0, tiling.size_px, tiling.magnification)
 
 
