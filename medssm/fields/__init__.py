@@ -6,9 +6,13 @@ from medssm.core.registry import Table
 FIELDS = Table(
     "field",
     {
+        "ecg": "medssm.fields.ecg.stages:FIELD",
         "segmentation": "medssm.fields.segmentation.stages:FIELD",
         "reconstruction": "medssm.fields.reconstruction.stages:FIELD",
         "pretraining": "medssm.fields.pretraining.stages:FIELD",
     },
     "medssm.fields",
 )
+
+# what MODEL may say in place of a folder -> its field
+BUILT_IN_MODELS = {"baseline": "reconstruction"}

@@ -6,7 +6,7 @@ from typing import Any
 from medssm.core.errors import BadDataError, UsageError, nearest
 from medssm.core.files import read_json
 from medssm.core.log import say
-from medssm.fields import FIELDS
+from medssm.fields import BUILT_IN_MODELS, FIELDS
 from medssm.runs.datasets import DEFAULT_FIELD, field_of_folder
 from medssm.runs.field import Field, ImportRequest, StudyRequest
 from medssm.runs.workspace import datasets_under
@@ -69,11 +69,13 @@ def _recognised(folder: Path, request: StudyRequest) -> tuple[Field, StudyReques
 
 
 def field_of_model(model: Path) -> Field:
-    """The field that trained a model.
+    """The field that trained a model, or that a built-in one such as "baseline" belongs to.
 
     Raises:
         BadDataError: The folder holds no model.
     """
+    if str(model) in BUILT_IN_MODELS and not Path(model).exists():
+        return open_field(BUILT_IN_MODELS[str(model)], model)
     file = Path(model) / "model.json"
     # a folder without it is explained by the default field, which knows the neighbours
     name = read_json(file).get("field", DEFAULT_FIELD) if file.is_file() else DEFAULT_FIELD

@@ -13,6 +13,7 @@ import numpy as np
 from medssm.core.errors import BadArgumentError
 from medssm.core.log import detail
 from medssm.fields.reconstruction.baselines import DEFAULT_GRIDS, espirit_maps, reconstruct
+from medssm.fields.reconstruction.reference_images import centre_crop
 from medssm.metrics.reconstruction import fastmri
 
 
@@ -95,14 +96,6 @@ def against_withheld(
 ) -> Callable[[np.ndarray], float]:
     """Less the error on samples that were held back."""
     return lambda image: -withheld_error(image, maps, kspace, withheld, centred=centred)
-
-
-def centre_crop(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """The centre (h, w) of the last two axes."""
-    top, left = (
-        have // 2 - want // 2 for have, want in zip(image.shape[-2:], size[-2:], strict=True)
-    )
-    return image[..., top : top + size[-2], left : left + size[-1]]
 
 
 def withhold(mask: np.ndarray, acs: np.ndarray, share: float = 0.1, seed: int = 0) -> np.ndarray:
