@@ -77,11 +77,12 @@ IMPORT_KINDS = {
     "synapse": "segmentation",
     "acdc": "segmentation",
     "lits": "segmentation",
+    "ecg": "ecg",
     "kspace": "reconstruction",
     "archive": "pretraining",
 }
 # the fields with a demo
-DEMOS = ("segmentation", "reconstruction")
+DEMOS = ("segmentation", "reconstruction", "ecg")
 
 VERBS: dict[str, Verb] = {
     "plan": Verb(

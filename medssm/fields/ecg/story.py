@@ -1,6 +1,7 @@
 """The story of a study in calls: each stage makes sure that the one before it is done."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from medssm.core.signature import make
 from medssm.fields.ecg.train_config import TrainConfig
 from medssm.runs.compose import chosen_file, compose
 from medssm.runs.field import StudyRequest
+from medssm.training.devices import chosen_accelerator
 
 # keys of the composition that are no field of TrainConfig
 _OTHER_KEYS = frozenset({"plan", "planner", "preprocess", "dataset"})
@@ -56,7 +58,16 @@ def train_config(
         size = wanted.get("batch_size", TrainConfig.batch_size)
         trainer["steps_per_epoch"] = max(1, -(-records // int(size)))
     config: TrainConfig = make(TrainConfig, wanted | {"trainer": trainer}, "train")
-    return config
+    return _for_this_machine(config, trainer)
+
+
+def _for_this_machine(config: TrainConfig, asked: Mapping[str, Any]) -> TrainConfig:
+    """On a CPU, what is faster for narrow signals: float32, and samples made between the steps."""
+    if chosen_accelerator(config.trainer) != "cpu":
+        return config
+    wishes: dict[str, Any] = {"precision": "32-true", "workers": 0}
+    wishes = {name: value for name, value in wishes.items() if name not in asked}
+    return replace(config, trainer=replace(config.trainer, **wishes))
 
 
 def _variant(overrides: Sequence[str], network: Mapping[str, Any]) -> str:
