@@ -80,9 +80,12 @@ IMPORT_KINDS = {
     "ecg": "ecg",
     "kspace": "reconstruction",
     "archive": "pretraining",
+    "slides": "pathology",
+    "features": "pathology",
+    "bags": "pathology",
 }
 # the fields with a demo
-DEMOS = ("segmentation", "reconstruction", "ecg")
+DEMOS = ("segmentation", "reconstruction", "ecg", "pathology")
 
 VERBS: dict[str, Verb] = {
     "plan": Verb(

@@ -8,6 +8,7 @@ FIELDS = Table(
     {
         "ecg": "medssm.fields.ecg.stages:FIELD",
         "segmentation": "medssm.fields.segmentation.stages:FIELD",
+        "pathology": "medssm.fields.pathology.stages:FIELD",
         "reconstruction": "medssm.fields.reconstruction.stages:FIELD",
         "pretraining": "medssm.fields.pretraining.stages:FIELD",
     },

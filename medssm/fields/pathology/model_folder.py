@@ -36,7 +36,7 @@ def model_content(
         plan: The study.
         inventory: Its features.
         dataset: Its name.
-        settings: ``order`` of the tiles and ``loss``.
+        settings: ``order`` of the tiles, ``loss`` and where the ``inventory`` lies.
     """
     return {
         "format": 1,

@@ -24,7 +24,7 @@ from medssm.fields.pathology.model_folder import (
 from medssm.fields.pathology.plan_file import BagEntry, Plan
 from medssm.fields.pathology.samples import BagSamples, Showing, answers_of, padded
 from medssm.fields.pathology.scoring import ScoreTable, score_folds
-from medssm.fields.pathology.store import BagStore, Inventory, Standard, standard_of
+from medssm.fields.pathology.store import FEATURES, BagStore, Inventory, Standard, standard_of
 from medssm.fields.pathology.task import BagTask
 from medssm.fields.pathology.train_config import TrainConfig
 from medssm.metrics.survival import bins_of, survival_edges
@@ -40,6 +40,8 @@ from medssm.training.warm_start import load_initial_weights
 
 CROSS_VALIDATION = "cross_validation.json"
 _VALIDATION_BATCH = 16
+# draws of patients for the intervals at the end of a training; evaluate takes more
+_DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def train(
     model = workspace.model_folder(config.run_name)
     if not answers:
         return Trained(model, None)
-    scores = score_folds(answers, plan)
+    scores = score_folds(answers, plan, draws=_DRAWS)
     write_json(model / CROSS_VALIDATION, scores.plain())
     return Trained(model, scores)
 
@@ -96,7 +98,11 @@ def _fold(
     facts = _facts(config, plan, store, sides)
     if config.trainer.resume:
         refuse_other_settings(folder, facts)
-    settings = {"order": config.order, "loss": config.objective.chosen(plan.task)}
+    settings = {
+        "order": config.order,
+        "loss": config.objective.chosen(plan.task),
+        "inventory": str(workspace.preprocessed / FEATURES),
+    }
     content = model_content(config.network, plan, store.inventory, workspace.dataset, settings)
     write_model(workspace.model_folder(config.run_name), folder.name, content, plan)
     write_config(folder, config)

@@ -1,0 +1,149 @@
+"""What a prediction reads: features, slides, a table of bags; joined to bags and their truth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medssm.core.errors import BadDataError
+from medssm.core.log import say
+from medssm.core.signature import make
+from medssm.data.bags import SlideRow, find_bags, read_slide_table, write_bag
+from medssm.fields.pathology.imports import read_bag_table
+from medssm.fields.pathology.model_folder import TrainedModel
+from medssm.fields.pathology.plan_file import BagEntry
+from medssm.fields.pathology.store import read_inventory
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Bags to predict.
+
+    Args:
+        bags: Their slides, and what is true where a table says it.
+        files: Feature file of each slide.
+        slides: The slide itself, where it is at hand.
+        failed: Slides that could not be encoded, with the reason.
+        folds: The fold that must answer a bag; empty where all do.
+    """
+
+    bags: Mapping[str, BagEntry]
+    files: Mapping[str, Path]
+    slides: Mapping[str, Path] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    folds: Mapping[str, int] = field(default_factory=dict)
+
+
+def held_back_bags(model: TrainedModel) -> Inputs:
+    """The test bags of the model's own study, each for the fold that did not see it.
+
+    Raises:
+        BadDataError: The features of the study are gone, or its folds have no test bags.
+    """
+    inventory = read_inventory(Path(str(model.content["inventory"])))
+    plan = model.plan
+    folds = {
+        name: fold
+        for fold in model.weights
+        for name in plan.splits[fold].get("test", ())
+        if any(slide in inventory.files for slide in plan.bags[name].slides)
+    }
+    if not folds:
+        raise BadDataError(f"{model.folder}: no fold with weights has test bags.")
+    slides = {name: Path(file) for name, file in plan.files.items() if plan.kind == "slides"}
+    return Inputs(
+        {name: plan.bags[name] for name in folds},
+        {slide: Path(file) for slide, file in inventory.files.items()},
+        slides,
+        {},
+        folds,
+    )
+
+
+def find_inputs(
+    source: Path, model: TrainedModel, output: Path, table: Path | None, slides: Path | None
+) -> Inputs:
+    """Bags of a feature file, a folder of them, a table of bags, or slides.
+
+    Slides are cut and encoded as those of the training were.
+
+    Args:
+        source: What the user gave.
+        model: Says how features are made.
+        output: Gets features that are made now.
+        table: Patients, and what is true, in the columns of a study's table.
+        slides: Slides under which heatmaps are drawn, where features are given.
+
+    Raises:
+        BadDataError: Nothing to read there.
+    """
+    files, known, failed = _files(Path(source), model, output)
+    if slides is not None:
+        from medssm.data.slides import find_slides
+
+        known = {**find_slides(slides), **known}
+    rows = {} if table is None else read_slide_table(table)
+    names = list(dict.fromkeys([*files, *failed]))
+    if rows:
+        unknown = [name for name in names if name not in rows]
+        if unknown:
+            say("%d slides are not in %s: they are bags of their own.", len(unknown), table)
+    bags = _bags(names, rows, model)
+    return Inputs(bags, files, known, failed)
+
+
+def _files(
+    source: Path, model: TrainedModel, output: Path
+) -> tuple[dict[str, Path], dict[str, Path], dict[str, str]]:
+    """Feature files, slides, and what failed on the way."""
+    if not source.exists():
+        raise BadDataError(f"{source}: there is no such file or folder.")
+    if source.suffix.lower() == ".csv":
+        folder = output / "features"
+        made = {}
+        for name, (_, features) in read_bag_table(source).items():
+            made[name] = write_bag(folder / f"{name}.h5", features, None)
+        return made, {}, {}
+    if source.suffix.lower() in (".h5", ".hdf5", ".pt"):
+        return {source.stem: source}, {}, {}
+    if source.is_dir():
+        try:
+            return find_bags(source), {}, {}
+        except BadDataError as no_features:
+            if not model.content["recipe"]:
+                raise BadDataError(
+                    f"{no_features} The model was trained on given features, so slides cannot be "
+                    "encoded for it: give their features."
+                ) from None
+    return _encoded(source, model, output)
+
+
+def _encoded(
+    source: Path, model: TrainedModel, output: Path
+) -> tuple[dict[str, Path], dict[str, Path], dict[str, str]]:
+    from medssm.data.slides import find_slides
+    from medssm.fields.pathology.preprocess import PreprocessConfig, SlideInput, preprocess_slides
+
+    if not model.content["recipe"]:
+        raise BadDataError(f"{source}: the model was trained on given features; give features.")
+    slides = dict(find_slides(source))
+    config: PreprocessConfig = make(PreprocessConfig, model.content["recipe"], "recipe")
+    folder = output / "features"
+    report = preprocess_slides(
+        config, {name: SlideInput(path) for name, path in slides.items()}, folder
+    )
+    made = {name: folder / f"{name}.h5" for name in slides if (folder / f"{name}.h5").is_file()}
+    return made, slides, dict(report.failed)
+
+
+def _bags(
+    names: list[str], rows: Mapping[str, SlideRow], model: TrainedModel
+) -> dict[str, BagEntry]:
+    classes = list(model.content["classes"])
+    bags: dict[str, BagEntry] = {}
+    for slide in names:
+        row = rows.get(slide, SlideRow(slide, slide))
+        name = row.patient if model.content["unit"] == "patient" else slide
+        before = bags[name].slides if name in bags else ()
+        label = classes.index(row.label) if row.label in classes else None
+        bags[name] = BagEntry(name, row.patient, (*before, slide), label, row.months, row.event)
+    return bags
