@@ -58,8 +58,10 @@ class Calibration:
 
 def read_calibration(content: Mapping[str, Any]) -> Calibration:
     """From what `Calibration.plain` gave."""
-    numbers = [np.array(content[name], np.float64) for name in ("slope", "shift", "thresholds")]
-    return Calibration(*numbers, str(content["method"]), str(content["purpose"]))
+    slope, shift, thresholds = (
+        np.array(content[name], np.float64) for name in ("slope", "shift", "thresholds")
+    )
+    return Calibration(slope, shift, thresholds, str(content["method"]), str(content["purpose"]))
 
 
 def no_calibration(classes: int) -> Calibration:

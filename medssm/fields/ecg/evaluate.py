@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medssm.core.errors import UsageError
+from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import write_json, write_text
 from medssm.core.log import say
 from medssm.data.ecg.challenge_outputs import write_official_labels
@@ -45,6 +45,7 @@ class EvaluateConfig:
         year: The rules; None takes those of the dialect that was written.
         draws: Of patients, for the intervals; 0 gives none.
         seed: Of the draws.
+        allow_learned: Score records too that the model learned from; refused by default.
         export_labels: Write headers that the official scorers can read beside the report.
     """
 
@@ -55,6 +56,7 @@ class EvaluateConfig:
     year: Literal[2020, 2021] | None = None
     draws: int = 200
     seed: int = 0
+    allow_learned: bool = False
     export_labels: bool = False
 
     def __post_init__(self) -> None:
@@ -107,6 +109,8 @@ class EvaluateReport:
             "patients": len(set(self.scored.patients)),
             "unlabelled": len(self.scored.unlabelled),
             "missing": list(self.scored.missing),
+            "learned_from": len(self.scored.learned_from),
+            "twins": list(self.scored.twins),
             "scores": {name: _or_none(value) for name, value in self.scores.named().items()},
             "averaged_classes": {
                 name: self.scores.averaged(name) for name in ("auroc", "auprc", "f_measure")
@@ -140,6 +144,10 @@ class EvaluateReport:
             f"{name} differs by {value:+.4f} ({low:+.4f} to {high:+.4f}) from the other predictions"
             for name, (value, low, high) in self.differences.items()
         ]
+        if scored.learned_from:
+            lines.append(f"{len(scored.learned_from)} records were learned from: leakage.")
+        if scored.twins:
+            lines.append(f"{len(scored.twins)} records are others under a second name.")
         if scored.missing:
             lines.append(f"{len(scored.missing)} labelled records have no prediction.")
         return lines
@@ -152,6 +160,12 @@ def evaluate(config: EvaluateConfig) -> EvaluateReport:
         BadDataError: No record has a label, or a file cannot be read.
     """
     scored = _scored(config, config.predictions)
+    if scored.learned_from and not config.allow_learned:
+        raise BadDataError(
+            f"{config.predictions}: the model learned from {len(scored.learned_from)} of "
+            f"{len(scored.names)} records (by their samples), e.g. {scored.learned_from[0]}. "
+            "Expected records that it has not seen; allow_learned=true scores them all the same."
+        )
     scores = scored.scores()
     drawn = patient_draws(scored.patients, config.draws, config.seed)
     say("%d records; %d draws of patients.", len(scored.names), config.draws)

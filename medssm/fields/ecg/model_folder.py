@@ -23,6 +23,7 @@ from medssm.training.checkpoints import CheckpointFiles
 Checkpoint = Literal["final", "best"]
 CALIBRATION = "calibration.json"
 VALIDATION = "validation.csv"
+LEARNED = "learned_from.json"
 _WEIGHTS = {"final": "weights.safetensors", "best": "weights_best.safetensors"}
 # the folds of a model are averaged, so they must agree in these
 _SHARED = ("network", "plan_hash")
@@ -121,6 +122,12 @@ class TrainedModel:
     def decision(self) -> Calibration:
         """The thresholds for the mean of the folds."""
         return average(self.calibrations())
+
+    def learned_from(self) -> frozenset[str]:
+        """Hashes of the recordings that the folds learned from or were calibrated on."""
+        files = [file.parent / LEARNED for file in self.weights.values()]
+        lists = [read_json(file)["sha256_of_samples"] for file in files if file.is_file()]
+        return frozenset(each for hashes in lists for each in hashes)
 
     def reader(self, device: torch.device, batch: int = 64) -> Reader:
         """The networks, ready.

@@ -68,6 +68,7 @@ class OutputFolder:
     key: str
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    learned_from: frozenset[str] = frozenset()
 
     @classmethod
     def open(
@@ -79,7 +80,7 @@ class OutputFolder:
         if file.is_file():
             content = read_json(file)
             cases = dict(content.get("cases", {})) if content.get("field") == "ecg" else {}
-        return cls(folder, model, settings, key, cases)
+        return cls(folder, model, settings, key, cases, learned_from=model.learned_from())
 
     def name_of(self, file: Path) -> str:
         """The name of a file's record; with its folder where another file has the same."""
@@ -128,6 +129,8 @@ class OutputFolder:
             "age": signal.age,
             "sex": signal.sex,
             "codes": None if signal.codes is None else list(signal.codes),
+            "learned_from": signal.sha256 in self.learned_from,
+            "sha256": signal.sha256,
             "seconds": round(recording.seconds, 3),
             "absent_leads": _absent(recording),
             "probabilities": [float(f"{value:.9g}") for value in result.probabilities],

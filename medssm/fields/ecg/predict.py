@@ -204,25 +204,19 @@ def _predict_group(
     folder: OutputFolder,
 ) -> list[str]:
     plan = WindowPlan(model.plan.length, config.overlap, config.windows, config.pool)
+    timeline = None
     if group[0].is_long:
         raw, seconds = _long(group[0], reader, plan)
-        rows, windows = [reader.joined(raw, plan)], [(raw, seconds)]
+        rows = [reader.joined(raw, plan)]
+        timeline = (seconds, np.array([reader.joined(each, plan) for each in _each(raw)]))
     else:
         signals = [recording.prepared() for recording in group]
         rows = reader.records(signals, [each.about for each in group], plan)
-        windows = [(None, [])] * len(group)
     thresholds = model.decision.thresholds
-    names = []
-    for recording, row, (raw_windows, seconds) in zip(group, rows, windows, strict=True):
-        timeline = None
-        if raw_windows is not None:
-            timeline = (
-                seconds,
-                np.array([reader.joined(each, plan) for each in _each(raw_windows)]),
-            )
-        result = RecordResult(recording, row, row >= thresholds, timeline)
-        names.append(folder.add(result, reader))
-    return names
+    return [
+        folder.add(RecordResult(recording, row, row >= thresholds, timeline), reader)
+        for recording, row in zip(group, rows, strict=True)
+    ]
 
 
 def _each(raw: np.ndarray) -> Iterator[np.ndarray]:

@@ -65,6 +65,24 @@ class Scored:
         )  # fmt: skip
 
     @property
+    def learned_from(self) -> tuple[str, ...]:
+        """Records that the model learned from or was calibrated on."""
+        pairs = zip(self.names, self.cases, strict=True)
+        return tuple(name for name, case in pairs if case.get("learned_from"))
+
+    @property
+    def twins(self) -> tuple[str, ...]:
+        """Records whose samples came before under another name."""
+        seen: set[str] = set()
+        found = []
+        for name, case in zip(self.names, self.cases, strict=True):
+            samples = str(case.get("sha256") or name)
+            if samples in seen:
+                found.append(name)
+            seen.add(samples)
+        return tuple(found)
+
+    @property
     def sources(self) -> np.ndarray:
         """Where each record comes from."""
         return np.array([str(case.get("source") or "unknown") for case in self.cases])

@@ -78,6 +78,10 @@ def _warnings(report: "EvaluateReport") -> list[str]:
         found.append(f"{len(scored.unlabelled)} records have no label and are not scored.")
     if scored.missing:
         found.append(f"{len(scored.missing)} labelled records have no prediction.")
+    if scored.learned_from:
+        found.append(f"{len(scored.learned_from)} records were learned from: leakage.")
+    if scored.twins:
+        found.append(f"{len(scored.twins)} records are others under a second name.")
     if "synthetic" in set(scored.sources):
         found.append("Synthetic records are among these: they prove the machinery, no skill.")
     return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -66,9 +67,7 @@ def by_class(scored: Scored, rows: Sequence[np.ndarray]) -> list[Row]:
     for index, each in enumerate(scored.classes):
         seen = scored.known[:, index]
         numbers = _class_numbers(scored, index, np.flatnonzero(seen))
-        low_high = intervals(
-            rows, lambda drawn, i=index, s=seen: _areas(scored, i, drawn[s[drawn]])
-        )
+        low_high = intervals([drawn[seen[drawn]] for drawn in rows], partial(_areas, scored, index))
         for name, (low, high) in low_high.items():
             numbers |= {f"{name}_low": low, f"{name}_high": high}
         table.append(Row(each.abbreviation, numbers))

@@ -1,7 +1,7 @@
 """The task: many findings at once, those that a source never looked for left out."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,15 @@ class EcgTask(Task):
             with precision():
                 logits = [
                     self.network(x.to(self.device), a.to(self.device)).float().cpu()
-                    for x, a in zip(signals.split(_BATCH), about.split(_BATCH), strict=True)
+                    for x, a in _pairs(signals, about)
                 ]
         finally:
             self.network.train()
         return macro_areas(torch.cat(logits).numpy(), targets.numpy(), known.numpy())
+
+
+def _pairs(signals: Tensor, about: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(signals, _BATCH), torch.split(about, _BATCH), strict=True)
 
 
 def macro_areas(scores: np.ndarray, targets: np.ndarray, known: np.ndarray) -> dict[str, float]:

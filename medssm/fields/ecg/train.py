@@ -17,11 +17,13 @@ from medssm.core.log import say
 from medssm.fields.ecg.calibration import Calibration, fit_slopes, no_calibration
 from medssm.fields.ecg.model_folder import (
     CALIBRATION,
+    LEARNED,
     VALIDATION,
     plan_hash,
     write_config,
     write_model_folder,
 )
+from medssm.fields.ecg.plan_file import SPLITS
 from medssm.fields.ecg.samples import WindowSamples, about_patient, about_patients
 from medssm.fields.ecg.store import EcgStore
 from medssm.fields.ecg.task import EcgTask, macro_areas
@@ -75,7 +77,26 @@ def split_of(store: EcgStore, fold: int) -> Split:
     )
     if not train:
         raise BadDataError(f"{store.folder}: fold {fold} has no labelled record to learn from.")
+    _refuse_leak(store, train, (*val, *split.get("test", ())))
     return Split(train, val, str(split.get("name", f"fold {fold}")))
+
+
+def _refuse_leak(store: EcgStore, train: Sequence[str], others: Sequence[str]) -> None:
+    """Hold the folds against patients and samples, whoever made them.
+
+    Raises:
+        BadDataError: A patient, or a recording under another name, is on both sides.
+    """
+    for what in ("patient", "sha256"):
+        mine = {value: name for name in train if (value := getattr(store.records[name], what))}
+        both = [name for name in others if getattr(store.records[name], what) in mine]
+        if both:
+            twin = mine[getattr(store.records[both[0]], what)]
+            raise BadDataError(
+                f"{store.folder / SPLITS}: {len(both)} held-back records share a {what} with the "
+                f"training, e.g. {both[0]} with {twin}. Expected folds that keep them together; "
+                "delete the file and plan again."
+            )
 
 
 def train(
@@ -107,6 +128,8 @@ def train(
         refuse_other_settings(folder, facts)
     write_model_folder(model, folder.name, config.network, store.plan, workspace.dataset)
     write_config(folder, config)
+    hashes = [store.records[name].sha256 for name in (*split.train, *split.val)]
+    write_json(folder / LEARNED, {"sha256_of_samples": sorted(filter(None, hashes))})
     write_manifest(folder, workspace.dataset, asked, {"plan": digest(store.plan.plain())})
     if config.init is not None:
         say("%s", load_initial_weights(network, Path(config.init)))

@@ -142,4 +142,4 @@ class Reader:
 
 
 def _batches(signals: Tensor, patients: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(signals.split(size), patients.split(size), strict=True)
+    return zip(torch.split(signals, size), torch.split(patients, size), strict=True)
