@@ -1,9 +1,9 @@
 """Predict: from k-space in any layout to images, by a trained network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medssm.core.errors import UsageError
 from medssm.core.files import digest
 from medssm.core.log import say
+from medssm.core.signature import make
 from medssm.data.kspace.volume import KspaceVolume
 from medssm.fields.reconstruction.masks_of_cases import fixed
 from medssm.fields.reconstruction.model_folder import Checkpoint, ReconModel, open_model
@@ -47,7 +48,8 @@ class PredictConfig:
         model: A model folder.
         input: A file or folder of k-space.
         output: A folder.
-        sampling: Masks for files that hold every sample; None takes those of the training.
+        sampling: Masks for files that hold every sample, as in the training; what is not said
+            is as it was there.
         slices: Numbers of slices; None takes all.
         formats: Of the images: h5, nifti, dicom.
         device: Where it computes.
@@ -66,7 +68,7 @@ class PredictConfig:
     model: Path
     input: Path
     output: Path
-    sampling: SamplingConfig | None = None
+    sampling: Mapping[str, Any] | None = None
     slices: Sequence[int] | None = None
     formats: tuple[str, ...] = ("h5",)
     device: str = "auto"
@@ -103,7 +105,7 @@ def predict(config: PredictConfig) -> VolumesReport:
         VolumesConfig(
             input=config.input,
             output=config.output,
-            sampling=config.sampling or model.sampling,
+            sampling=sampling_of(model.sampling, config.sampling),
             slices=config.slices,
             formats=config.formats,
             force=config.force,
@@ -112,6 +114,16 @@ def predict(config: PredictConfig) -> VolumesReport:
         ),
         method,
     )
+
+
+def sampling_of(learned: SamplingConfig, wished: Mapping[str, Any] | None) -> SamplingConfig:
+    """The masks of the training with what the user wished otherwise.
+
+    Raises:
+        UsageError: A wish that does not fit.
+    """
+    made: SamplingConfig = make(SamplingConfig, {**vars(learned), **(wished or {})}, "sampling")
+    return made
 
 
 class NetworkMethod:

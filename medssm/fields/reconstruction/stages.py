@@ -16,9 +16,6 @@ from medssm.runs.field import (
     StudyRequest,
 )
 
-BASELINE = "baseline"
-"""What `medssm predict` is given in the place of a model for the classical methods."""
-
 
 def run_plan(request: StudyRequest) -> Answer:
     """Check and plan a data set."""
@@ -61,9 +58,9 @@ def run_predict(request: PredictRequest) -> Answer:
     """
     if request.input is None:
         raise UsageError("medssm predict MODEL -i KSPACE -o FOLDER: the input is missing.")
-    if request.model.name == BASELINE and not request.model.is_dir():
-        from medssm.fields.reconstruction.baseline_prediction import predict_baseline
+    from medssm.fields.reconstruction.baseline_prediction import is_baseline, predict_baseline
 
+    if is_baseline(request.model):
         return predict_baseline(request)
     from medssm.fields.reconstruction.predict import PredictConfig, predict
 
@@ -73,7 +70,8 @@ def run_predict(request: PredictRequest) -> Answer:
         "output": request.output,
         "force": request.force,
     }
-    return predict(make(PredictConfig, wishes | parse_values(request.overrides), "predict"))
+    wishes |= parse_values(request.overrides)
+    return predict(make(PredictConfig, wishes, "predict")).answer(request.output)
 
 
 def run_evaluate(request: EvaluateRequest) -> Answer:

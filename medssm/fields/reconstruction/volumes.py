@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +14,13 @@ from medssm.core.files import RECORDS, atomic_path, digest, read_json, sha256, w
 from medssm.core.log import Progress, say, warn
 from medssm.data.kspace.volume import KspaceVolume
 from medssm.data.kspace_writers import write_reconstruction
-from medssm.data.readers.kspace import kspace_files, open_kspace
+from medssm.data.readers.kspace import open_kspace
+from medssm.fields.reconstruction.importing import case_files
 from medssm.fields.reconstruction.masks_of_cases import drawn, mask_of_file, own
 from medssm.fields.reconstruction.preparation import find_padding
 from medssm.fields.reconstruction.samples import complex_tensor
 from medssm.fields.reconstruction.train_config import SamplingConfig
+from medssm.fields.reconstruction.volumes_report import VolumesReport
 from medssm.mri.undersampling import Mask
 
 PREDICTIONS = "predictions.json"
@@ -91,26 +93,6 @@ class VolumesConfig:
     padding: float = 0.001
 
 
-@dataclass
-class VolumesReport:
-    """How the cases went.
-
-    Args:
-        cases: Case to its entry of predictions.json.
-        skipped: Cases that stood finished.
-        failed: Case to what was wrong.
-    """
-
-    cases: dict[str, dict[str, Any]] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 3 where a case failed."""
-        return 3 if self.failed else 0
-
-
 def predict_volumes(config: VolumesConfig, method: Method) -> VolumesReport:
     """Reconstruct every file of a folder.
 
@@ -118,14 +100,14 @@ def predict_volumes(config: VolumesConfig, method: Method) -> VolumesReport:
         BadDataError: There is no k-space at the input.
         UsageError: The output folder holds another model's work, or a slice is not there.
     """
-    files = kspace_files(Path(config.input))
+    files = case_files(Path(config.input))
     record = config.output / PREDICTIONS
     before: Mapping[str, Any] = read_json(record).get("cases", {}) if record.is_file() else {}
     report = VolumesReport(cases={name: dict(each) for name, each in before.items()})
     bar = Progress(len(files), "reconstruct")
-    for path in files:
+    for case, path in files.items():
         try:
-            volume = open_kspace(path)
+            volume = replace(open_kspace(path), name=case)
             entry = before.get(volume.name)
             key = _key(config, method, path)
             if not config.force and entry is not None and _stands(config.output, entry, key):
@@ -136,9 +118,9 @@ def predict_volumes(config: VolumesConfig, method: Method) -> VolumesReport:
         except UsageError:
             raise
         except MedssmError as error:
-            report.failed[path.stem] = str(error)
+            report.failed[case] = str(error)
             warn("%s", error)
-        bar.step(path.stem)
+        bar.step(case)
     _write_record(config, method, report)
     return report
 
