@@ -56,7 +56,7 @@ def _study(config: DictConfig) -> float:
     home = Path(_absolute(config.home))
     model = train_study(StudyRequest(str(config.dataset), home, tuple(words)))
     output = home / "predictions" / model.parent.name / model.name
-    predict(PredictConfig(model, Path(_absolute(config.records)), output))
+    predict(PredictConfig(model, output, Path(_absolute(config.records))))
     report = evaluate(EvaluateConfig(output))
     macro = report.scores.macro("auprc")
     say("macro AUPRC %.4f; wrote %s", macro, report.report)

@@ -129,6 +129,26 @@ class TrainedModel:
         lists = [read_json(file)["sha256_of_samples"] for file in files if file.is_file()]
         return frozenset(each for hashes in lists for each in hashes)
 
+    def held_back(self, part: str) -> list[Path]:
+        """The files of the "validation" or "test" part of the one fold that is used.
+
+        Raises:
+            UsageError: Several folds are used, or the fold has no such part.
+        """
+        if len(self.weights) != 1:
+            raise UsageError(
+                f"part={part}: {self.folder} has folds {', '.join(self.weights)}, and what one "
+                "holds back another learns from. Take one, e.g. folds=[0]."
+            )
+        (weights,) = self.weights.values()
+        files = read_json(weights.parent / LEARNED)["files"][part]
+        if not files:
+            raise UsageError(
+                f"part={part}: the fold has none. planner.splits=leave_one_source_out and "
+                "PTB-XL's own folds keep a test part."
+            )
+        return [Path(each) for each in files]
+
     def reader(self, device: torch.device, batch: int = 64) -> Reader:
         """The networks, ready.
 

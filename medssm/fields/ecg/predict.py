@@ -28,8 +28,10 @@ class PredictConfig:
 
     Args:
         model: A model folder.
-        input: A file, or a folder of files.
         output: The folder for what is found.
+        input: A file, or a folder of files; None where `cases` says which.
+        cases: Given files, or the records that the model's one fold held back.
+        part: Which of those: what it was calibrated on, or what it never met.
         folds: Folds to use; None takes all.
         checkpoint: The weights of the end of training, or those that validated best.
         device: Where to compute.
@@ -45,8 +47,10 @@ class PredictConfig:
     """
 
     model: Path
-    input: Path
     output: Path
+    input: Path | None = None
+    cases: Literal["files", "validation"] = "files"
+    part: Literal["validation", "test"] = "validation"
     folds: tuple[int, ...] | None = None
     checkpoint: Checkpoint = "final"
     device: str = "auto"
@@ -63,6 +67,8 @@ class PredictConfig:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"batch={self.batch}: expected 1 or more.")
+        if (self.input is None) == (self.cases == "files"):
+            raise UsageError("give -i RECORDS, or cases=validation without it.")
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def predict(config: PredictConfig) -> PredictReport:
         BadDataError: No record at all could be predicted.
     """
     model = open_model(config.model, config.folds, config.checkpoint)
-    files = find_inputs(config.input)
+    files = model.held_back(config.part) if config.input is None else find_inputs(config.input)
     device = choose_device(config.device)
     reader = model.reader(device)
     settings = OutputSettings(config.dialect, _pages(config, len(files)), config.saliency)
@@ -122,8 +128,8 @@ def predict(config: PredictConfig) -> PredictReport:
     report = PredictReport(config.output, tuple(done), tuple(kept), failed)
     if failed and not (done or kept):
         raise BadDataError(
-            f"{config.input}: none of {len(files)} files could be predicted; the first reason: "
-            f"{next(iter(failed.values()))} All reasons: {config.output / 'findings.csv'}"
+            f"{config.input or config.part}: none of {len(files)} files could be predicted; the "
+            f"first reason: {next(iter(failed.values()))} All reasons: {config.output / 'findings.csv'}"
         )
     return report
 

@@ -53,11 +53,13 @@ class Split:
     Args:
         train: Those to learn from.
         val: Those to calibrate on.
+    test: Those that neither sees, where the plan keeps some.
         name: What the plan calls the fold.
     """
 
     train: tuple[str, ...]
     val: tuple[str, ...]
+    test: tuple[str, ...]
     name: str
 
 
@@ -71,14 +73,15 @@ def split_of(store: EcgStore, fold: int) -> Split:
     if not 0 <= fold < len(store.splits):
         raise UsageError(f"fold={fold}: the plan has folds 0 to {len(store.splits) - 1}.")
     split = store.splits[fold]
-    train, val = (
-        tuple(name for name in split[part] if store.records[name].labelled)
-        for part in ("train", "val")
+    train, val, test = (
+        tuple(name for name in split.get(part, ()) if store.records[name].labelled)
+        for part in ("train", "val", "test")
     )
     if not train:
         raise BadDataError(f"{store.folder}: fold {fold} has no labelled record to learn from.")
-    _refuse_leak(store, train, (*val, *split.get("test", ())))
-    return Split(train, val, str(split.get("name", f"fold {fold}")))
+    _refuse_leak(store, train, (*val, *test))
+    _refuse_leak(store, val, test)
+    return Split(train, val, test, str(split.get("name", f"fold {fold}")))
 
 
 def _refuse_leak(store: EcgStore, train: Sequence[str], others: Sequence[str]) -> None:
@@ -94,7 +97,7 @@ def _refuse_leak(store: EcgStore, train: Sequence[str], others: Sequence[str]) -
             twin = mine[getattr(store.records[both[0]], what)]
             raise BadDataError(
                 f"{store.folder / SPLITS}: {len(both)} held-back records share a {what} with the "
-                f"training, e.g. {both[0]} with {twin}. Expected folds that keep them together; "
+                f"others, e.g. {both[0]} with {twin}. Expected folds that keep them together; "
                 "delete the file and plan again."
             )
 
@@ -128,8 +131,7 @@ def train(
         refuse_other_settings(folder, facts)
     write_model_folder(model, folder.name, config.network, store.plan, workspace.dataset)
     write_config(folder, config)
-    hashes = [store.records[name].sha256 for name in (*split.train, *split.val)]
-    write_json(folder / LEARNED, {"sha256_of_samples": sorted(filter(None, hashes))})
+    write_json(folder / LEARNED, _learned(store, split))
     write_manifest(folder, workspace.dataset, asked, {"plan": digest(store.plan.plain())})
     if config.init is not None:
         say("%s", load_initial_weights(network, Path(config.init)))
@@ -153,6 +155,16 @@ def train(
     validate(task.network, store, split, folder, config)
     write_json(folder / "status.json", read_json(folder / "status.json") | {"state": "complete"})
     return model
+
+
+def _learned(store: EcgStore, split: Split) -> dict[str, Any]:
+    """What the fold learns from, by samples, and the files of what it does not."""
+    hashes = [store.records[name].sha256 for name in (*split.train, *split.val)]
+    files = {
+        part: [str(Path(store.plan.source) / store.records[name].file) for name in names]
+        for part, names in (("validation", split.val), ("test", split.test))
+    }
+    return {"sha256_of_samples": sorted(filter(None, hashes)), "files": files}
 
 
 def build_network(config: TrainConfig) -> nn.Module:
