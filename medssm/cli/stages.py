@@ -56,6 +56,9 @@ def run_plan(arguments: argparse.Namespace) -> Answer:
 def run_preprocess(arguments: argparse.Namespace) -> Answer:
     """Fill the store."""
     field, request = field_of_study(_study(arguments))
+    flags = {"backend": arguments.backend, "shard": arguments.shard}
+    words = tuple(f"preprocess.{name}={value}" for name, value in flags.items() if value)
+    request = replace(request, overrides=(*request.overrides, *words))
     return _at_home(field.preprocess(request), arguments)
 
 

@@ -1,6 +1,9 @@
 """An archive of scans to a store of volumes: import, plan, preprocess, each resumable."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.log import warn
@@ -9,6 +12,9 @@ from medssm.runs.answer import Answer, table
 from medssm.runs.datasets import register_dataset
 from medssm.runs.field import ImportRequest, StudyRequest
 from medssm.runs.workspace import Workspace
+
+if TYPE_CHECKING:
+    from medssm.fields.pretraining.archive_study import ArchiveStudy
 
 FIELD_NAME = "pretraining"
 # a volume for one of these may go well another time
@@ -75,7 +81,21 @@ def preprocess_pretraining(request: StudyRequest) -> Answer:
              "names the reasons.", failed, report["volumes"], bound)  # fmt: skip
     facts = {"dataset": study.workspace.dataset, "modality": plan["modality"], **report}
     written = [study.folder / "store", study.folder / "ledger.csv", study.folder / "report.json"]
-    return Answer(facts, lines, written, request.following("train"), 3 if bad else 0)
+    return Answer(facts, lines, written, _following(request, study, report), 3 if bad else 0)
+
+
+def _following(
+    request: StudyRequest, study: "ArchiveStudy", report: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """The next shard while there is one that nobody did, else the training."""
+    part, parts = study.settings.preprocess.part()
+    said = ("preprocess.shard=", "preprocess.backend=", "preprocess.workers=")
+    words = tuple(word for word in request.overrides if not word.startswith(said))
+    if report["pending"] and parts > 1:
+        others = tuple(word for word in request.overrides if not word.startswith(said[0]))
+        following = replace(request, overrides=(*others, f"{said[0]}{(part + 1) % parts}/{parts}"))
+        return following.following("preprocess")
+    return replace(request, overrides=words).following("train")
 
 
 def ensure_store(request: StudyRequest) -> Workspace:
@@ -83,7 +103,9 @@ def ensure_store(request: StudyRequest) -> Workspace:
     from medssm.fields.pretraining.archive_fill import fill_store
     from medssm.fields.pretraining.archive_study import open_study
 
-    study = open_study(request)
+    # whoever trains wants all of it, not a shard
+    words = tuple(word for word in request.overrides if not word.startswith("preprocess.shard="))
+    study = open_study(replace(request, overrides=words))
     fill_store(study)
     return study.workspace
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from medssm.core.errors import UsageError, nearest
+from medssm.core.errors import UsageError
 from medssm.core.files import digest
 from medssm.core.signature import make
 from medssm.data.volume_files import Codec
@@ -138,6 +138,12 @@ class PrepareConfig:
 _RECIPE = 1
 
 
+# the part of `PrepareConfig` that says what the store is, and not who fills it
+CONTENT = (
+    "spacing_mm", "crop_body", "margin_mm", "min_quality", "codec", "val_share", "seed",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class ArchiveSettings:
     """Both halves of what a user said."""
@@ -146,47 +152,46 @@ class ArchiveSettings:
     preprocess: PrepareConfig
 
 
-def read_settings(overrides: Sequence[str]) -> ArchiveSettings:
+def read_settings(
+    overrides: Sequence[str], before: Mapping[str, Mapping[str, Any]] | None = None
+) -> ArchiveSettings:
     """Take archive.* and preprocess.* from key=value words.
 
-    Words for the training are left to it; a word for neither is refused.
+    Other words are the training's, which checks them.
+
+    Args:
+        overrides: The words.
+        before: What the last command said, as `remembered` gives it. It holds where no word
+            speaks of archive.*, or of what the store is; so a training needs no repetition.
 
     Raises:
-        UsageError: A word that nobody reads, an unknown key, or a value of the wrong type.
+        UsageError: An unknown key, or a value of the wrong type.
     """
     from medssm.runs.compose import parse_values
 
     parts: dict[str, Any] = {"archive": {}, "preprocess": {}}
-    ours = [word for word in overrides if _root(word) in parts]
-    for word in overrides:
-        if _root(word) not in parts:
-            _check_foreign(word)
-    values = {**parts, **parse_values(ours)}
+    values = {**parts, **parse_values([word for word in overrides if _root(word) in parts])}
     for name, value in values.items():
         if not isinstance(value, dict):
             raise UsageError(f"{name}={value!r}: expected {name}.KEY=VALUE.")
+    if before is not None and not values["archive"]:
+        values["archive"] = dict(before["archive"])
+    if before is not None and not set(CONTENT) & values["preprocess"].keys():
+        values["preprocess"] = {**before["preprocess"], **values["preprocess"]}
     return ArchiveSettings(
         make(ArchiveConfig, values["archive"], "archive"),
         make(PrepareConfig, values["preprocess"], "preprocess"),
     )
 
 
+def remembered(settings: ArchiveSettings) -> dict[str, dict[str, Any]]:
+    """What a later command is to know."""
+    prepare = dataclasses.asdict(settings.preprocess)
+    return {
+        "archive": dataclasses.asdict(settings.archive),
+        "preprocess": {name: prepare[name] for name in CONTENT},
+    }
+
+
 def _root(word: str) -> str:
     return word.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0]
-
-
-def _check_foreign(word: str) -> None:
-    from medssm.runs.compose import compose, groups
-
-    root = _root(word)
-    known = {"archive", "preprocess", *compose("pretraining", ()), *groups(), *_of_training()}
-    if root not in known:
-        raise UsageError(f"there is no {root!r} to set; {nearest(root, known)}")
-
-
-def _of_training() -> set[str]:
-    from medssm.fields.pretraining.train import TrainConfig
-
-    from medssm.core.signature import parameters_of
-
-    return set(parameters_of(TrainConfig))

@@ -28,6 +28,7 @@ def ensure_plan(study: ArchiveStudy) -> tuple[dict[str, Any], Selection]:
         BadDataError: There is no volume at all.
     """
     rows = _scan(study)
+    study.remember()
     config = study.settings.archive
     key = digest(
         [asdict(config), listing(study.source), study.pseudonyms.fingerprint, str(study.source)]

@@ -7,14 +7,19 @@ from typing import Any, TypeVar
 
 from medssm.core.errors import MachineError, MedssmError
 from medssm.core.extras import require
-from medssm.core.log import say
+from medssm.core.log import say, warn
 from medssm.core.workers import DeadWorkerError, Job, run_cases
 from medssm.data.dicom.headers import EXTRA
 from medssm.fields.pretraining.archive_config import PrepareConfig, SlurmConfig
 
 AnyJob = TypeVar("AnyJob", bound=Job)
-# a worker may be lost to the machine once; twice is the job's own doing
-_DEATHS = 1
+# a job is tried again by us, alone, so that dask need not
+_DASK = {
+    "distributed.scheduler.allowed-failures": 0,
+    # a worker holds the one job that it does: what waits behind it would die with it
+    "distributed.scheduler.worker-saturation": 1.0,
+}
+_CONNECT_S = 20
 
 
 def run_jobs(
@@ -46,20 +51,32 @@ def run_jobs(
 def _run_on_dask(
     jobs: Sequence[AnyJob], config: PrepareConfig, workers: int
 ) -> Iterator[tuple[AnyJob, Exception | None]]:
-    distributed = require("distributed", EXTRA)
+    died: list[AnyJob] = []
     with ExitStack() as stack:
         client = stack.enter_context(_client(config, workers, stack))
-        futures = {
-            # our own key: the same volume is the same task, whoever asks
-            client.submit(attempt, job, key=f"medssm-{job.name}", pure=False): job
-            for job in jobs
-        }
-        for future, result in distributed.as_completed(
-            futures, with_results=True, raise_errors=False
-        ):
-            job = futures.pop(future)
-            future.release()
-            yield job, _error_of(job, future, result)
+        for job, error in _submitted(client, jobs):
+            if isinstance(error, DeadWorkerError):
+                warn("%s It is tried once more by itself at the end.", error)
+                died.append(job)
+            else:
+                yield job, error
+        for job in died:
+            yield from _submitted(client, [job], turn=2)
+
+
+def _submitted(client: Any, jobs: Sequence[AnyJob]) -> Iterator[tuple[AnyJob, Exception | None]]:
+    distributed = require("distributed", EXTRA)
+    # under its old key the scheduler would remember the first death
+    futures = {
+        client.submit(attempt, job, key=f"medssm-{job.name}-{turn}", pure=False): job
+        for job in jobs
+    }
+    waiting = distributed.as_completed(futures, with_results=True, raise_errors=False)
+    for future, result in waiting:
+        job = futures.pop(future)
+        error = _error_of(job, future, result)
+        future.release()
+        yield job, error
 
 
 def attempt(job: Job) -> str | None:
@@ -84,7 +101,7 @@ def _error_of(job: Job, future: Any, result: Any) -> Exception | None:
         return MedssmError(result) if result else None
     error = result[1] if isinstance(result, tuple) else result
     if type(error).__name__ == "KilledWorker":
-        return DeadWorkerError(f"{job.name}: its dask worker died {_DEATHS + 1} times.")
+        return DeadWorkerError(f"{job.name}: its dask worker died.")
     return error if isinstance(error, Exception) else MachineError(f"{job.name}: {error}")
 
 
@@ -94,13 +111,13 @@ def _client(config: PrepareConfig, workers: int, stack: ExitStack) -> Any:
     dask = require("dask", EXTRA)
     if config.scheduler is not None:
         try:
-            return distributed.Client(config.scheduler, timeout="20s")
+            return distributed.Client(config.scheduler, timeout=_CONNECT_S)
         except (OSError, TimeoutError) as error:
             raise MachineError(
                 f"preprocess.scheduler={config.scheduler}: no dask scheduler answers there "
                 f"({error}). Start one with: dask scheduler"
             ) from error
-    stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS}))
+    stack.enter_context(dask.config.set(_DASK))
     if config.backend == "slurm":
         cluster = stack.enter_context(slurm_cluster(config.slurm))
         cluster.scale(jobs=config.slurm.jobs)
