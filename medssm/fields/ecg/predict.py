@@ -128,8 +128,8 @@ def predict(config: PredictConfig) -> PredictReport:
     report = PredictReport(config.output, tuple(done), tuple(kept), failed)
     if failed and not (done or kept):
         raise BadDataError(
-            f"{config.input or config.part}: none of {len(files)} files could be predicted; the "
-            f"first reason: {next(iter(failed.values()))} All reasons: {config.output / 'findings.csv'}"
+            f"{config.input or config.part}: none of {len(files)} files could be predicted. The "
+            f"first: {next(iter(failed.values()))} All: {config.output / 'findings.csv'}"
         )
     return report
 
