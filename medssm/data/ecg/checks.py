@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from medssm.data.ecg.leads import LEADS, canonical_lead, derive_limb_leads
-from medssm.data.ecg.signal import Finding, Raw, refuse, remark
+from medssm.data.ecg.signal import Raw, refuse, remark
 from medssm.data.ecg.units import PLAUSIBLE_MV, amplitude_mv
+from medssm.data.findings import Finding
 
 SHORTEST_S = 1.0
 SHORT_S = 5.0

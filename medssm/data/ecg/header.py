@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medssm.data.ecg.signal import Finding, RecordError, expect_bytes, refuse, remark
+from medssm.data.ecg.signal import RecordError, expect_bytes, refuse, remark
+from medssm.data.findings import Finding
 
 _RECORD = re.compile(
     r"^(?P<name>\S+)\s+(?P<leads>\d+)\s+(?P<rate>[\d.eE+]+)(?:/\S+)?(?:\s+(?P<samples>\d+)\b)?(?P<rest>.*)$"
@@ -123,9 +124,7 @@ def _rate(file: Path, text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 10 <= rate <= 100_000:
-        raise refuse(
-            file, "rate", f"a rate of {text} Hz", "10 to 100000 Hz", "Correct the header."
-        )
+        raise refuse(file, "rate", f"a rate of {text} Hz", "10 to 100000 Hz", "Correct the header.")
     return rate
 
 

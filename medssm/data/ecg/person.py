@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from medssm.data.ecg.classes import code_of
-from medssm.data.ecg.signal import Finding, remark
+from medssm.data.ecg.signal import remark
+from medssm.data.findings import Finding
 
 _OLDEST = 120.0
 _UNKNOWN = {"", "nan", "unknown", "none", "n/a", "na", "?"}
@@ -31,7 +32,7 @@ def read_age(file: Path, text: object) -> tuple[float | None, list[Finding]]:
 
 
 def read_sex(file: Path, text: object) -> tuple[str | None, list[Finding]]:
-    """ "male", "female", or None where nothing or nothing known is said."""
+    """Male, female, or None where nothing or nothing known is said."""
     word = "" if text is None else str(text).strip().lower()
     if word in _UNKNOWN:
         return None, []

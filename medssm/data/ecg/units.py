@@ -7,7 +7,8 @@ import numpy as np
 
 from medssm.data.ecg.classes import source_of_record
 from medssm.data.ecg.header import LeadLine
-from medssm.data.ecg.signal import Finding, refuse, remark
+from medssm.data.ecg.signal import refuse, remark
+from medssm.data.findings import Finding
 
 # how many of a unit make one mV
 _PER_MV = {"mv": 1.0, "uv": 1e3, "μv": 1e3, "µv": 1e3, "microvolts": 1e3, "microvolt": 1e3,
@@ -78,7 +79,11 @@ def counts_per_mv(
 
 def _corrected(file: Path, found: str) -> Finding:
     return remark(
-        file, "gain_corrected", found, f"{_TRUE_GAIN:g}/mV", "Read with 1000/mV; correct the header."
+        file,
+        "gain_corrected",
+        found,
+        f"{_TRUE_GAIN:g}/mV",
+        "Read with 1000/mV; correct the header.",
     )
 
 

@@ -11,7 +11,6 @@ from medssm.data.ecg.header import Header, LeadLine, read_header
 from medssm.data.ecg.mat_files import is_level4_int16, matrix_of_mat
 from medssm.data.ecg.signal import (
     Extent,
-    Finding,
     Raw,
     ReadOptions,
     Span,
@@ -20,6 +19,7 @@ from medssm.data.ecg.signal import (
     remark,
 )
 from medssm.data.ecg.units import counts_per_mv
+from medssm.data.findings import Finding
 
 # samples of sixteen bits, which we read ourselves; other formats go through wfdb
 _OWN = (16,)
@@ -109,9 +109,7 @@ def _through_wfdb(file: Path, header: Header, span: Span | None) -> np.ndarray:
     return values
 
 
-def _from_mat(
-    file: Path, header: Header, span: Span | None, findings: list[Finding]
-) -> np.ndarray:
+def _from_mat(file: Path, header: Header, span: Span | None, findings: list[Finding]) -> np.ndarray:
     path = file.with_name(header.lines[0].file)
     if not path.is_file():
         # early headers name a file that was renamed with its record

@@ -49,7 +49,7 @@ def import_ecg(request: ImportRequest) -> Answer:
 
 
 def recognise(folder: Path) -> str | None:
-    """ "ecg" for a folder of ECG records; only files that can be nothing else decide."""
+    """The word ecg for a folder of records; only files that can be nothing else decide."""
     if (folder / "ptbxl_database.csv").is_file():
         return "ecg"
     for path in islice(folder.rglob("*"), _LOOK_AT):

@@ -45,7 +45,7 @@ def preprocess_signal(signal: Signal, plan: EcgPlan) -> Prepared:
     Raises:
         BadDataError: It has fewer leads than the plan takes.
     """
-    rows = {lead: row for lead, row in zip(signal.leads, signal.millivolts, strict=True)}
+    rows = dict(zip(signal.leads, signal.millivolts, strict=True))
     empty = np.full(signal.millivolts.shape[1], np.nan, dtype=np.float32)
     values = np.stack([rows.get(lead, empty) for lead in plan.leads])
     present = np.isfinite(values).any(axis=1)
@@ -55,7 +55,9 @@ def preprocess_signal(signal: Signal, plan: EcgPlan) -> Prepared:
             f"and alive. Expected {plan.min_leads} at least (planner.min_leads)."
         )
     filled, valid = bridged(values, present, signal.rate_hz)
-    median = [np.median(row[ok]) if ok.any() else 0.0 for row, ok in zip(filled, valid, strict=True)]
+    median = [
+        np.median(row[ok]) if ok.any() else 0.0 for row, ok in zip(filled, valid, strict=True)
+    ]
     # before resampling, so that the ends of the record do not jump to zero
     filled -= np.array(median, dtype=np.float32)[:, None]
     made, valid = resampled(filled, valid, signal.rate_hz, plan.rate_hz)
@@ -130,7 +132,7 @@ def _both_ways(sections: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def scaled(values: np.ndarray, valid: np.ndarray, plan: EcgPlan) -> np.ndarray:
-    """mV as they are, or standardised over valid samples; clipped in any case."""
+    """Voltages as they are, or standardised over valid samples; clipped in any case."""
     if plan.scale != "millivolts":
         counted = np.where(valid, values, np.nan)
         axis = 1 if plan.scale == "lead" else None

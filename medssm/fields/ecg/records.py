@@ -142,7 +142,7 @@ def _record(row: dict[str, str]) -> EcgRecord:
     texts = ("format", "source", "patient", "patient_by", "sha256", "same_as", "status")
     return replace(
         plain,
-        **{name: row[name] for name in texts},  # type: ignore[arg-type]
+        **{name: row[name] for name in texts},
         fold=int(row["fold"]) if row["fold"] else None,
         age=float(row["age"]) if row["age"] else None,
         sex=row["sex"] or None,

@@ -41,7 +41,6 @@ class PlanConfig:
         splits: How folds are made; "auto" takes the source's own where it publishes some.
         folds: How many.
         split_seed: Of the folds.
-        patients: CSV with the columns record and patient.
         default_gain: Counts per mV where a header has none.
         table_rate_hz: Rate of CSV and .npy files that do not say theirs.
         strict: Take warnings for errors.
@@ -62,7 +61,6 @@ class PlanConfig:
     splits: Literal["auto", "stratified", "ptbxl", "leave_one_source_out"] = "auto"
     folds: int = 5
     split_seed: int = 12345
-    patients: str | None = None
     default_gain: float | None = None
     table_rate_hz: float | None = None
     strict: bool = False
