@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from medssm.core.errors import MedssmError, UsageError
+from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import RECORDS, atomic_path, digest, read_json, sha256, write_json
 from medssm.core.log import Progress, say, warn
 from medssm.data.kspace.volume import KspaceVolume
@@ -115,9 +115,8 @@ def predict_volumes(config: VolumesConfig, method: Method) -> VolumesReport:
             else:
                 report.cases[volume.name] = _volume(config, method, volume, key)
                 _write_record(config, method, report)
-        except UsageError:
-            raise
-        except MedssmError as error:
+        except BadDataError as error:
+            report.cases.pop(case, None)
             report.failed[case] = str(error)
             warn("%s", error)
         bar.step(case)
