@@ -64,7 +64,9 @@ def _run_on_dask(
             yield from _submitted(client, [job], turn=2)
 
 
-def _submitted(client: Any, jobs: Sequence[AnyJob]) -> Iterator[tuple[AnyJob, Exception | None]]:
+def _submitted(
+    client: Any, jobs: Sequence[AnyJob], turn: int = 1
+) -> Iterator[tuple[AnyJob, Exception | None]]:
     distributed = require("distributed", EXTRA)
     # under its old key the scheduler would remember the first death
     futures = {
