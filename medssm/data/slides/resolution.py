@@ -7,7 +7,10 @@ LEAST_MPP, MOST_MPP = 0.05, 20.0
 _MOST_STRETCH = 0.05
 # TRIDENT's buckets: below this many micrometres a pixel a slide counts as this magnification
 BUCKETS = ((0.16, 80), (0.2, 60), (0.3, 40), (0.6, 20), (1.2, 10), (2.4, 5))
-_REMEDY = "Give it with mpp=0.25 (one value for all slides), or in the column mpp of the table."
+_REMEDY = (
+    "Say it with preprocess.mpp=0.25 (medssm predict: mpp=0.25), one value for all slides, or in "
+    "the column mpp of the table."
+)
 
 
 def resolve_mpp(slide: Slide, wish: float | None = None) -> float:

@@ -28,7 +28,7 @@ def test_the_users_word_wins_over_the_file():
     ("mpp", "words"),
     [
         (None, "no micrometres a pixel .mpp., only the objective's 40x.*mpp=0.25.*column mpp"),
-        ((352.78, 352.78), "352.78 micrometres.*72 dpi.*0.05 to 20.*mpp=0.25"),
+        ((352.78, 352.78), "352.78 micrometres.*72 dpi.*0.05 to 20.*preprocess.mpp=0.25"),
         ((264.58, 264.58), "96 dpi"),
         ((0.01, 0.01), "0.01 micrometres"),
         ((0.25, 0.3), "0.25 micrometres a pixel along x and 0.3 along y.*within 5%"),
