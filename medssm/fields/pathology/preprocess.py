@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import medssm
-from medssm.core.errors import BadDataError, UsageError
+from medssm.core.errors import BadDataError, UsageError, nearest
 from medssm.core.files import digest, remove_temporaries, sha256, write_json
 from medssm.core.log import Progress, detail, say, warn
 from medssm.data.bags import write_bag
 from medssm.data.slides import READERS, Slide, open_slide, resolve_mpp
 from medssm.fields.pathology.encoders import RANDOM, EncoderConfig, PatchEncoder, build_encoder
+from medssm.fields.pathology.exchange import TOOLS, hand_over
 from medssm.fields.pathology.preprocess_report import PreprocessReport, Tally
 from medssm.fields.pathology.slide_record import done_before, fingerprint, forget, write_record
 from medssm.fields.pathology.tile_encoding import Encoded, encode_tiles
@@ -49,6 +50,7 @@ class PreprocessConfig:
         reader: "auto", or the package that reads the slides.
         worst_failed_share: Share of tiles that cannot be decoded above which a slide fails.
         threads: That read tiles while others are encoded.
+        also: Tools in whose files the features are written once more, clam and trident.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -58,10 +60,14 @@ class PreprocessConfig:
     reader: str = "auto"
     worst_failed_share: float = 0.01
     threads: int = 2
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.reader != "auto":
             READERS.load(self.reader)
+        for tool in self.also:
+            if tool not in TOOLS:
+                raise UsageError(f"preprocess.also={tool!r}; {nearest(tool, TOOLS)}")
         if not 0 <= self.worst_failed_share < 1:
             raise UsageError(
                 f"worst_failed_share={self.worst_failed_share}; expected 0 to below 1."
@@ -91,7 +97,8 @@ class PreprocessConfig:
         plain = asdict(self)
         for name in ("batch_size", "device"):
             plain["encoder"].pop(name)
-        plain.pop("threads")
+        for name in ("threads", "also"):
+            plain.pop(name)
         weights = self.encoder.weights
         if weights not in (None, RANDOM) and Path(str(weights)).expanduser().is_file():
             plain["encoder"]["weights"] = sha256(Path(str(weights)).expanduser())
@@ -135,10 +142,19 @@ def preprocess_slides(
     tally = Tally(folder)
     for name, record in records.items():
         tally.skip(name, record)
-    if not todo:
-        return tally.report()
-    if records:
-        say("%d of %d slides are encoded already.", len(records), len(slides))
+    if todo:
+        if records:
+            say("%d of %d slides are encoded already.", len(records), len(slides))
+        _encode_all(todo, config, folder, tally)
+    report = tally.report()
+    hand_over(folder, [*report.done, *report.skipped], config.also)
+    return report
+
+
+def _encode_all(
+    todo: Mapping[str, SlideInput], config: PreprocessConfig, folder: Path, tally: Tally
+) -> None:
+    settings = config.settings()
     device = choose_device(config.encoder.device)
     encoder = build_encoder(config.encoder).to(device)
     say("encoder %s on %s", config.encoder.name, describe_device(device))
@@ -157,7 +173,6 @@ def preprocess_slides(
             write_record(folder, name, _for(settings, each), each.path, facts)
             tally.add(name, facts)
         bar.step(name)
-    return tally.report()
 
 
 def _for(settings: str, slide: SlideInput) -> str:
