@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -13,15 +14,17 @@ from torch import nn
 import medssm
 from medssm.core.errors import BadDataError
 from medssm.core.files import digest, read_json, sha256, write_json, write_text
+from medssm.data.volume_store import VolumeStore
 from medssm.fields.pretraining.train_config import TrainConfig
 from medssm.networks import PRETRAINING_NETWORKS
 from medssm.runs.workspace import Workspace
 from medssm.training.checkpoints import WEIGHTS, write_weights
+from medssm.training.pretrained import ENCODER, ENCODER_FACTS
 
 FIELD = "pretraining"
 FOLD = "fold_0"
-ENCODER, ENCODER_FACTS = "encoder.safetensors", "encoder.json"
 _PREFIX = "encoder."
+_CLOSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class PretrainedModel:
     key: str
 
 
-def write_model(config: TrainConfig, workspace: Workspace, corpus: str) -> None:
+def write_model(config: TrainConfig, workspace: Workspace, store: VolumeStore) -> None:
     """Write model.json, plan.json and what the archive was used for."""
     folder = workspace.model_folder(config.run_name)
     for name in ("plan.json", "report.json", "splits.json"):
@@ -58,10 +61,18 @@ def write_model(config: TrainConfig, workspace: Workspace, corpus: str) -> None:
         "window_hu": list(config.window_hu),
         "skip_constant": config.skip_constant,
         "seed": config.seed,
-        "corpus_hash": corpus,
+        "corpus_hash": store.corpus_hash,
+        "spacing_mm": _spacing(store),
         "medssm_version": medssm.__version__,
     }
     write_json(folder / "model.json", content)
+
+
+def _spacing(store: VolumeStore) -> float | None:
+    """The one spacing of all volumes, mm; None where they keep their own."""
+    found = np.array([each.spacing_mm for each in store.volumes.values()])
+    same = np.allclose(found, found.flat[0], rtol=_CLOSE)
+    return float(found.flat[0]) if same else None
 
 
 def write_config(folder: Path, config: TrainConfig) -> None:

@@ -34,9 +34,10 @@ def run_preprocess(request: StudyRequest) -> Answer:
 def run_train(request: StudyRequest) -> Answer:
     """Pre-train, whatever has to come before included."""
     from medssm.core.files import read_json
-    from medssm.fields.pretraining.model_folder import ENCODER, FOLD
+    from medssm.fields.pretraining.model_folder import FOLD
     from medssm.fields.pretraining.story import train_study
     from medssm.fields.pretraining.train import VALIDATION
+    from medssm.training.pretrained import ENCODER
 
     model = train_study(request)
     told = read_json(model / FOLD / VALIDATION)

@@ -64,7 +64,7 @@ def train(config: TrainConfig, workspace: Workspace, asked: Sequence[str] = ()) 
     facts = _facts(config, store)
     if config.trainer.resume:
         refuse_other_settings(folder, facts)
-    write_model(config, workspace, store.corpus_hash)
+    write_model(config, workspace, store)
     write_config(folder, config)
     write_manifest(folder, workspace.dataset, asked, {"corpus": store.corpus_hash})
     if config.init is not None:

@@ -15,6 +15,7 @@ from medssm.fields.segmentation.store import accept_store
 from medssm.runs.budget import with_budget
 from medssm.runs.compose import chosen_file, compose
 from medssm.runs.workspace import Workspace, open_workspace
+from medssm.training.pretrained import with_pretrained
 
 # keys of the composition that are no field of TrainConfig
 _OTHER_KEYS = frozenset({"plan", "planner", "preprocess", "budget", "experiment", "dataset"})
@@ -124,6 +125,8 @@ def _variant(overrides: Sequence[str], network: Mapping[str, Any]) -> str | None
 def _composed(overrides: Sequence[str], facts: Mapping[str, Any]) -> dict[str, Any]:
     content = compose("segmentation", overrides, facts)
     network = content.get("network")
+    if isinstance(network, Mapping) and content.get("init") is not None:
+        content["network"] = network = with_pretrained(network, Path(str(content["init"])))
     if not isinstance(network, Mapping) or "name" not in network:
         raise UsageError(
             f"network={network!r}: a study needs a network with a name. Take network=FILE; "

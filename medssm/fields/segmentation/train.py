@@ -32,7 +32,7 @@ from medssm.training.devices import chosen_accelerator, settle
 from medssm.training.engine import Run, fit, refuse_other_settings
 from medssm.training.order import words_of
 from medssm.training.task import Learning
-from medssm.training.warm_start import load_initial_weights
+from medssm.training.warm_start import transfer
 
 __all__ = ["AugmentationConfig", "TrainConfig", "train"]
 
@@ -64,8 +64,10 @@ def train(config: TrainConfig, plan: Plan, workspace: Workspace, asked: Sequence
     folder = workspace.fold_folder(name, config.fold)
     facts = _facts(config, plan, split)
     _write_folder(config, plan, workspace, facts, asked)
-    if config.init is not None:
-        say("%s", load_initial_weights(network, Path(config.init)))
+    if config.init is not None and not config.scratch:
+        moved = transfer(network, Path(config.init))
+        write_json(folder / "transfer.json", moved.plain())
+        say("%s", moved.describe())
     task = SegmentationTask(
         network,
         Learning(
@@ -206,7 +208,9 @@ def _samples(store: Store, names: list[str], plan: Plan, config: TrainConfig) ->
 
 def _facts(config: TrainConfig, plan: Plan, split: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two runs the same run."""
+    start = {} if config.init is None else {"start": [config.init, config.scratch]}
     return {
+        **start,
         "network": dict(config.network),
         "loss": dict(config.loss) if config.loss else None,
         "optimizer": vars(config.optimizer),

@@ -51,7 +51,10 @@ class TrainConfig:
         fold: Which fold is held back, or "all" for none.
         seed: Of everything random.
         run: Name of the run; None is VARIANT__PLANS__CONFIGURATION.
-        init: Weights to start from: a model folder, .safetensors or checkpoint.
+        init: Weights to start from: a model folder, .safetensors or checkpoint. A pre-training
+            also gives its encoder's arguments to a network of the same name.
+        scratch: Take the arguments that init gives, but start from the seed: the arm to compare
+            with.
         batch_size: Patches a step; None takes the plan's.
         patch_size: Voxels of a patch; None takes the plan's.
         validate: Whether to predict the held-back cases at the end.
@@ -69,6 +72,7 @@ class TrainConfig:
     seed: int = 0
     run: str | None = None
     init: str | None = None
+    scratch: bool = False
     batch_size: int | None = None
     patch_size: tuple[int, ...] | None = None
     validate: bool = True
@@ -79,6 +83,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name}={value}: expected {least} or more.")
+        if self.scratch and self.init is None:
+            raise UsageError("scratch=true: say with init=PRETRAINED whose network to build.")
         if self.patch_size is not None and min(self.patch_size, default=0) < 1:
             raise UsageError(f"patch_size={list(self.patch_size)}: expected 1 or more each.")
 
@@ -87,4 +93,5 @@ class TrainConfig:
         mixer = (self.network.get("mixer") or {}).get("name")
         # a twin with another mixer is another model
         network = f"{self.network['name']}_{mixer}" if mixer else self.network["name"]
-        return self.run or f"{self.variant or network}__{plan.plans_name}__{plan.configuration}"
+        network = f"{self.variant or network}{'__scratch' if self.scratch else ''}"
+        return self.run or f"{network}__{plan.plans_name}__{plan.configuration}"

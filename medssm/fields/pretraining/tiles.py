@@ -1,0 +1,128 @@
+"""A whole volume through a masked network, crop by crop: embedding, reconstruction, cost."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from medssm.fields.pretraining.samples import grid_of
+from medssm.layers.masking import random_visible
+from medssm.losses.masked_cells import masked_cell_loss, restored
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a volume is cut and masked.
+
+    Args:
+        crop: Voxels of a crop; two numbers take planes along the third axis.
+        mask_ratio: Hidden share of the cells.
+        skip_constant: Whether constant cells count.
+        seed: Of the masks; crop i of every volume has the same mask.
+    """
+
+    crop: tuple[int, ...]
+    mask_ratio: float
+    skip_constant: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class TiledResult:
+    """What came of a volume.
+
+    Args:
+        embedding: Mean over its crops, nothing hidden, (C,).
+        reconstruction: Hidden cells as predicted, with the mean and deviation they had.
+        seen: Which voxels the network saw.
+        loss: Masked loss, mean over crops.
+        baseline: The same for predicting each cell's mean.
+        skipped: Share of hidden cells that are constant.
+        crops: How many.
+    """
+
+    embedding: np.ndarray
+    reconstruction: np.ndarray
+    seen: np.ndarray
+    loss: float
+    baseline: float
+    skipped: float
+    crops: int
+
+
+def crop_starts(shape: Sequence[int], crop: Sequence[int]) -> list[tuple[int, ...]]:
+    """Where crops begin that cover a volume; where it is smaller, one crop around it."""
+    axes = []
+    for size, edge in zip(shape, crop, strict=True):
+        count = max(1, -(-size // edge))
+        room = size - edge
+        first = [round(room * i / max(1, count - 1)) for i in range(count)]
+        axes.append(first if room > 0 else [room // 2])
+    return list(itertools.product(*axes))
+
+
+@torch.no_grad()
+def through(network: nn.Module, voxels: np.ndarray, tiling: Tiling) -> TiledResult:
+    """Run every crop of a volume, dense for the embedding and masked for the rest.
+
+    Args:
+        network: A `MambaMIM` in evaluation mode.
+        voxels: In 0..1.
+        tiling: Crop and mask.
+
+    Shape:
+        voxels: (X, Y, Z).
+    """
+    device = next(network.parameters()).device
+    grid = grid_of(tiling.crop, network.divisors)  # type: ignore[arg-type]
+    size = (*tiling.crop, 1)[:3]
+    made, seen = voxels.copy(), np.zeros(voxels.shape, dtype=bool)
+    vectors, costs = [], []
+    for index, (inside, cut) in enumerate(_crops(voxels, size)):
+        generator = torch.Generator().manual_seed(tiling.seed * 100_003 + index)
+        visible = random_visible(1, grid, tiling.mask_ratio, generator).to(device)
+        x = torch.from_numpy(cut.reshape(1, 1, *tiling.crop)).to(device)
+        guess = network(x, visible)
+        costs.append(masked_cell_loss(guess, x, visible, tiling.skip_constant))
+        vectors.append(network.embeddings(x)[0].float().cpu().numpy())  # type: ignore[operator]
+        at, part = inside
+        made[at] = restored(guess, x, visible).cpu().numpy().reshape(size)[part]
+        seen[at] = visible.at(tiling.crop)[0, ..., 0].cpu().numpy().reshape(size)[part]
+    told = [cost for cost in costs if float(cost.baseline) > 0]
+    return TiledResult(
+        np.mean(vectors, axis=0),
+        np.clip(made, 0, 1),
+        seen,
+        _mean([float(cost.loss) for cost in told]),
+        _mean([float(cost.baseline) for cost in told]),
+        _mean([float(cost.skipped) for cost in costs]),
+        len(costs),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+Slices = tuple[slice, ...]
+
+
+def _crops(
+    voxels: np.ndarray, size: Sequence[int]
+) -> Iterator[tuple[tuple[Slices, Slices], np.ndarray]]:
+    """Crops with the place of their inner part in the volume and in themselves."""
+    for start in crop_starts(voxels.shape, size):
+        at = tuple(
+            slice(max(0, first), min(full, first + edge))
+            for first, edge, full in zip(start, size, voxels.shape, strict=True)
+        )
+        part = tuple(
+            slice(each.start - first, each.stop - first)
+            for each, first in zip(at, start, strict=True)
+        )
+        cut = np.zeros(tuple(size), dtype=np.float32)
+        cut[part] = voxels[at]
+        yield (at, part), cut
