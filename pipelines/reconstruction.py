@@ -23,7 +23,6 @@ from medssm.fields.reconstruction.stages import FIELD
 from medssm.runs.compose import hydra_word
 from medssm.runs.field import EvaluateRequest, PredictRequest, StudyRequest
 
-# keys of this application that are no settings of a stage
 _OWN = ("dataset", "home", "kspace")
 
 
@@ -57,8 +56,7 @@ def _study(config: DictConfig) -> float:
     output = home / "predictions" / model.parent.name / model.name
     FIELD.predict(PredictRequest(model, Path(_absolute(config.kspace)), output, home))
     report = FIELD.evaluate(EvaluateRequest(output, None, None, None, home))
-    for line in report.lines:
-        say("%s", line)
+    say("%s", "\n".join(report.lines))
     return float(report.facts["score"])
 
 
