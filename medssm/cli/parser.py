@@ -76,7 +76,7 @@ def parse(name: str, words: Sequence[str]) -> argparse.Namespace:
         _refuse(name, verb, word)
     for flag in verb.flags:
         missing = flag.required and getattr(arguments, flag.names[-1].lstrip("-")) is None
-        if missing and flag.unless not in overrides:
+        if missing and not set(flag.unless) & set(overrides):
             raise UsageError(
                 f"medssm {name} needs {' or '.join(flag.names)} {flag.value}: {flag.help}. "
                 f"Example: {verb.example}"
@@ -140,7 +140,7 @@ def _checked(word: Word) -> type[str]:
 
 def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
     if flag.value is not None:
-        unless = f" unless {flag.unless}" if flag.unless else ""
+        unless = f" unless {' or '.join(flag.unless)}" if flag.unless else ""
         note = f" (required{unless})" if flag.required else ""
         parser.add_argument(*flag.names, metavar=flag.value, help=flag.help + note)
     elif flag.counted:

@@ -15,7 +15,7 @@ class Flag:
         value: How to call its value, or None for a switch.
         required: Whether the verb cannot run without it.
         counted: Whether more of it says more.
-        unless: A key=value word with which the verb can run without it.
+        unless: key=value words with any of which the verb can run without it.
     """
 
     names: tuple[str, ...]
@@ -23,7 +23,7 @@ class Flag:
     value: str | None = None
     required: bool = False
     counted: bool = False
-    unless: str = ""
+    unless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ VERBS: dict[str, Verb] = {
                 "one image, or a folder of images",
                 "IN",
                 required=True,
-                unless="cases=validation",
+                unless=("cases=validation", "cases=test"),
             ),
             Flag(("-o", "--output"), "folder for the label maps", "OUT", required=True),
             FORCE,

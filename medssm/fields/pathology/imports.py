@@ -55,10 +55,11 @@ def find_labels(source: Path, wish: str | None) -> Path:
         BadDataError: There is none, or there are several.
     """
     if wish is not None:
-        file = Path(wish).expanduser().absolute()
-        if not file.is_file():
-            raise BadDataError(f"{file}: there is no such table (labels=…).")
-        return file
+        # as a manifest writes it: beside the slides; else from where the command runs
+        for file in (source / wish, Path(wish).expanduser().absolute()):
+            if file.is_file():
+                return file
+        raise BadDataError(f"{wish}: there is no such table (labels=…), here or in {source}.")
     for folder in (source, source.parent):
         if (folder / LABELS).is_file():
             return folder / LABELS

@@ -98,11 +98,7 @@ def _files(
     if not source.exists():
         raise BadDataError(f"{source}: there is no such file or folder.")
     if source.suffix.lower() == ".csv":
-        folder = output / "features"
-        made = {}
-        for name, (_, features) in read_bag_table(source).items():
-            made[name] = write_bag(folder / f"{name}.h5", features, None)
-        return made, {}, {}
+        return _from_table(source, output / "features"), {}, {}
     if source.suffix.lower() in (".h5", ".hdf5", ".pt"):
         return {source.stem: source}, {}, {}
     if source.is_dir():
@@ -115,6 +111,17 @@ def _files(
                     "encoded for it: give their features."
                 ) from None
     return _encoded(source, model, output)
+
+
+def _from_table(source: Path, folder: Path) -> dict[str, Path]:
+    """One file a bag; what is newer than the table stands."""
+    written = source.stat().st_mtime_ns
+    made = {}
+    for name, (_, features) in read_bag_table(source).items():
+        file = made[name] = folder / f"{name}.h5"
+        if not file.is_file() or file.stat().st_mtime_ns <= written:
+            write_bag(file, features, None)
+    return made
 
 
 def _encoded(
