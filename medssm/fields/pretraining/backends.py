@@ -1,6 +1,7 @@
 """Who does the work: this process, a pool, or dask; a worker that dies costs one job."""
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -14,11 +15,7 @@ from medssm.fields.pretraining.archive_config import PrepareConfig, SlurmConfig
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 # a job is tried again by us, alone, so that dask need not
-_DASK = {
-    "distributed.scheduler.allowed-failures": 0,
-    # a worker holds the one job that it does: what waits behind it would die with it
-    "distributed.scheduler.worker-saturation": 1.0,
-}
+_DASK = {"distributed.scheduler.allowed-failures": 0}
 _CONNECT_S = 20
 
 
@@ -67,15 +64,22 @@ def _run_on_dask(
 def _submitted(
     client: Any, jobs: Sequence[AnyJob], turn: int = 1
 ) -> Iterator[tuple[AnyJob, Exception | None]]:
+    """Give dask no more jobs than it has threads: what waits on a worker would die with it."""
     distributed = require("distributed", EXTRA)
-    # under its old key the scheduler would remember the first death
-    futures = {
-        client.submit(attempt, job, key=f"medssm-{job.name}-{turn}", pure=False): job
-        for job in jobs
-    }
-    waiting = distributed.as_completed(futures, with_results=True, raise_errors=False)
-    for future, result in waiting:
-        job = futures.pop(future)
+    left = deque(jobs)
+    running: dict[Any, AnyJob] = {}
+    done = distributed.as_completed(with_results=True, raise_errors=False)
+    while left or running:
+        # Slurm's workers come one by one; the first job waits for the first of them
+        while left and len(running) < max(1, sum(client.nthreads().values())):
+            job = left.popleft()
+            # under its old key the scheduler would remember the first death
+            key = f"medssm-{job.name}-{turn}"
+            future = client.submit(attempt, job, key=key, pure=False)
+            running[future] = job
+            done.add(future)
+        future, result = next(done)
+        job = running.pop(future)
         error = _error_of(job, future, result)
         future.release()
         yield job, error
