@@ -38,6 +38,21 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Plate:
+    """A section of pictures over the whole width.
+
+    Args:
+        title: What they show.
+        note: How to read them.
+        pictures: In order.
+    """
+
+    title: str
+    note: str
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
 class Page:
     """The content of a report, top to bottom.
 
@@ -48,6 +63,7 @@ class Page:
         warnings: What a reader must know before believing the numbers.
         tables: Tables in order.
         pictures: Overlays.
+        plates: Sections of wide pictures.
         curves: Training curves, if there was a training.
         definitions: Name and definition of every number.
         facts: Sections of name and value: data, plan, environment.
@@ -61,6 +77,7 @@ class Page:
     warnings: Sequence[str] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    plates: Sequence[Plate] = ()
     curves: Sequence[Picture] = ()
     definitions: Sequence[tuple[str, str]] = ()
     facts: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()

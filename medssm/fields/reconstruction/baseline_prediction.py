@@ -24,9 +24,9 @@ from medssm.fields.reconstruction.tuning import (
 from medssm.fields.reconstruction.volumes import (
     SliceImage,
     VolumesConfig,
-    VolumesReport,
     predict_volumes,
 )
+from medssm.fields.reconstruction.volumes_report import VolumesReport
 from medssm.runs.answer import Answer
 from medssm.runs.compose import parse_values
 from medssm.runs.field import PredictRequest
