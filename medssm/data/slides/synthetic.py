@@ -32,7 +32,7 @@ class SyntheticShape:
         levels: Of the pyramid, each half as wide as the one before.
     """
 
-    size: tuple[int, int] = (2048, 1536)
+    size: tuple[int, int] = (1536, 1152)
     mpp: float | None = 0.5
     levels: int = 3
 
