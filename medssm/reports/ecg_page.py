@@ -203,10 +203,10 @@ def _draw_text(axes: Axes, page: EcgPage) -> None:
     scale = f"{MM_PER_S:g} mm/s   {MM_PER_MV:g} mm/mV   {page.rate_hz:g} Hz"
     axes.text(280, 201, scale, fontsize=8, va="center", ha="right", color=_INK)
     for number, (label, probability, decided) in enumerate(page.labels[: 3 * _LABELS_A_LINE]):
-        line, column = divmod(number, _LABELS_A_LINE)
+        below, column = divmod(number, _LABELS_A_LINE)
         mark = "●" if decided else "○"
         axes.text(
-            LEFT_MM + 62.5 * column, 193.5 - 5.5 * line, f"{mark} {label}  {probability:.2f}",
+            LEFT_MM + 62.5 * column, 193.5 - 5.5 * below, f"{mark} {label}  {probability:.2f}",
             fontsize=9, weight="bold" if decided else "normal", va="center",
             color=_INK if decided else _QUIET,
         )  # fmt: skip
