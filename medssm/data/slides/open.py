@@ -1,5 +1,6 @@
 """Open a slide with the package that can, and say what is wrong where none can."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ READERS = Table(
     "medssm.slide_readers",
 )
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# of a file that is cut off, tifffile says at every tile which page is missing; we say it once
+_REPEATED = ("invalid page offset", "invalid offset to first page")
+logging.getLogger("tifffile").addFilter(
+    lambda record: not any(words in record.getMessage() for words in _REPEATED)
+)
 _COPY = "copy the file again from its source"
 
 

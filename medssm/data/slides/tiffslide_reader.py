@@ -1,6 +1,5 @@
 """Slides through tiffslide, in Python alone: it opens TIFF files that OpenSlide refuses."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,6 @@ import numpy as np
 
 from medssm.core.extras import require
 from medssm.data.slides.slide import Scan, Size
-
-# of a file that is cut off, tifffile says at every tile which page is missing; we say it once
-_REPEATED = "invalid page offset"
-logging.getLogger("tifffile").addFilter(lambda record: _REPEATED not in record.getMessage())
 
 
 class TiffSlideBackend:

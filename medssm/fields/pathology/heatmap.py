@@ -18,6 +18,9 @@ from medssm.data.slides import open_slide, thumbnail
 
 # a picture larger than this helps nobody
 _MOST_PIXELS = 4e7
+_DOWNSAMPLE = 32.0
+# the longer edge that a small slide gets at least
+_EDGE_PX = 1000
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class HeatmapStyle:
     """How a heatmap looks.
 
     Args:
-        downsample: Level-0 pixels a pixel of the picture, about.
+        downsample: Level-0 pixels a pixel of the picture, about; None takes 32, and less where
+            the slide is small.
         percentile: Colours by the rank of a score within the slide; else between low and high.
         low: The score of the first colour.
         high: The score of the last colour.
@@ -93,7 +97,7 @@ class HeatmapStyle:
         blur_tiles: Width of a blur, in tiles.
     """
 
-    downsample: float = 32.0
+    downsample: float | None = None
     percentile: bool = True
     low: float = 0.0
     high: float = 1.0
@@ -132,7 +136,7 @@ def write_heatmap(
             f"heatmap colours {style.colours!r} are no colour map of matplotlib."
         )
     width, height = tiles.size_level0
-    down = max(style.downsample, float(np.sqrt(width * height / _MOST_PIXELS)), 1e-9)
+    down = _downsample(tiles, style)
     if slide is None:
         shape = (max(1, int(np.ceil(height / down))), max(1, int(np.ceil(width / down))))
         picture, scale = np.full((*shape, 3), 255, np.uint8), (down, down)
@@ -150,6 +154,14 @@ def write_heatmap(
     with atomic_path(output) as partial:
         Image.fromarray(mixed).save(partial, format="PNG", pnginfo=told)
     return output
+
+
+def _downsample(tiles: TileMap, style: HeatmapStyle) -> float:
+    width, height = tiles.size_level0
+    wish = style.downsample
+    if wish is None:
+        wish = max(1.0, min(_DOWNSAMPLE, max(width, height) / _EDGE_PX))
+    return max(wish, float(np.sqrt(width * height / _MOST_PIXELS)))
 
 
 def checked_scores(tiles: TileMap, scores: np.ndarray) -> np.ndarray:
