@@ -52,7 +52,7 @@ WORDS = (
 )  # fmt: skip
 FILLERS = ("toki", "learned")
 ARMS = ("scratch", *FILLERS)
-CASES, STEPS, BATCH, SEEDS = 5, 120, 2, 8
+CASES, STEPS, BATCH, SEEDS = 5, 120, 2, 6
 
 
 class FewLabels(Dataset[dict[str, Tensor]]):
