@@ -121,7 +121,7 @@ def _calibration(cases: Sequence[CaseScores]) -> dict[str, float]:
     found = {}
     for name in names:
         values = [case.calibration[name] for case in cases if name in case.calibration]
-        if all(isinstance(each, float) for each in values):
+        if all(isinstance(each, float) for each in values) and np.isfinite(values).any():
             found[name] = float(np.nanmean(np.array(values, dtype=float)))
     return found
 
