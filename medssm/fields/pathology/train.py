@@ -1,5 +1,7 @@
 """Train: from bags and folds to a model folder; each fold's test bags are scored at its end."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,9 +10,9 @@ from typing import Any
 import torch
 
 from medssm.core.errors import BadDataError, UsageError
-from medssm.core.files import digest, read_json, write_json
+from medssm.core.files import digest, read_json, write_json, write_text
 from medssm.core.log import say
-from medssm.fields.pathology.answers import BagAnswer, answer_bags
+from medssm.fields.pathology.answers import BagAnswer, answer_bags, rows_of
 from medssm.fields.pathology.model_folder import (
     EDGES,
     STANDARD,
@@ -38,7 +40,7 @@ from medssm.training.order import words_of
 from medssm.training.task import Learning
 from medssm.training.warm_start import load_initial_weights
 
-CROSS_VALIDATION = "cross_validation.json"
+CROSS_VALIDATION, TEST = "cross_validation.json", "test.csv"
 _VALIDATION_BATCH = 16
 # draws of patients for the intervals at the end of a training; evaluate takes more
 _DRAWS = 200
@@ -124,8 +126,23 @@ def _fold(
     model = open_model(folder.parent, [fold], config.checkpoint)
     trained = model.network(fold)
     answers = answer_bags(FoldModel(fold, trained.network, standard), store, sides["test"], model)
+    _write_answers(folder / TEST, answers, plan)
     write_json(folder / "status.json", read_json(folder / "status.json") | {"state": "complete"})
     return answers
+
+
+def _write_answers(file: Path, answers: Sequence[BagAnswer], plan: Plan) -> None:
+    """The test bags of a fold as a table, what is true beside what was said."""
+    told = ("patient", "label", "months", "event")
+    rows = [
+        {**row, **{name: getattr(plan.bags[row["bag"]], name) for name in told}}
+        for row in rows_of(answers, plan.classes)
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["bag"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(file, text.getvalue())
 
 
 def _sides(plan: Plan, store: BagStore, fold: int) -> dict[str, list[str]]:
