@@ -1,6 +1,7 @@
 """Bags of tile features and their tables, in the files of CLAM, TRIDENT and our own."""
 
-from medssm.data.bags.bag import Bag, BagHeader, bag_header, find_bags, read_bag
+from medssm.data.bags.bag import Bag, BagHeader, bag_header, read_bag
+from medssm.data.bags.find import find_bags
 from medssm.data.bags.order import ORDERS, order_of
 from medssm.data.bags.slide_table import (
     SlideRow,
