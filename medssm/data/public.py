@@ -48,7 +48,7 @@ class PublicDataset:
     homepage: str
     licence: str
     layout: Literal[
-        "folder", "msd", "nnunet", "isic", "lungs", "synapse", "acdc", "lits", "slides"
+        "folder", "msd", "nnunet", "isic", "lungs", "synapse", "acdc", "lits", "slides", "kspace"
     ]  # fmt: skip
     field: str
     modality: str

@@ -89,6 +89,7 @@ def evaluate_reconstruction(request: EvaluateRequest) -> Answer:
     facts = {
         "method": record.method,
         "cases": len(cases),
+        "score": summary.score,
         **summary.facts(),
         "failed": failed,
         "report": str(config.folder / "report.html"),

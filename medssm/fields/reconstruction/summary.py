@@ -40,6 +40,15 @@ class Summary:
     baselines: Mapping[str, Mapping[str, Comparison]]
     calibration: Mapping[str, float]
 
+    @property
+    def score(self) -> float:
+        """One number to choose by: fastMRI's SSIM, or 1 less the error on withheld samples."""
+        found = self.means.get(self.method, {}).get("fastmri.whole.ssim")
+        if found is not None:
+            return found.mean
+        blind = self.withheld.get(self.method)
+        return float("nan") if blind is None else 1 - blind.mean
+
     def facts(self) -> dict[str, Any]:
         """The numbers as plain data."""
         return {
