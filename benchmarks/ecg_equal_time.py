@@ -35,8 +35,9 @@ def main() -> int:
     parser.add_argument("--unseen", type=int, default=500)
     parser.add_argument("--only", nargs="*", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--output", type=Path, default=FILE)
+    parser.add_argument("--home", type=Path, help="keep data and models here")
     chosen = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="medssm-ecg-contest-"))
+    home = chosen.home or Path(tempfile.mkdtemp(prefix="medssm-ecg-contest-"))
     make_synthetic_records(home / "train", chosen.records, 1, "section11")
     make_synthetic_records(home / "unseen", chosen.unseen, 2, "section11")
     name = "Dataset998_SyntheticECG"

@@ -18,7 +18,6 @@ from medssm.fields.ecg.calibration import Calibration, average, no_calibration, 
 from medssm.fields.ecg.plan_file import EcgPlan, read_plan
 from medssm.fields.ecg.windows import Reader
 from medssm.networks import ECG_NETWORKS
-from medssm.training.checkpoints import CheckpointFiles
 
 Checkpoint = Literal["final", "best"]
 CALIBRATION = "calibration.json"
@@ -37,6 +36,9 @@ def write_model_folder(
     Raises:
         UsageError: Another fold in the folder is of another network or plan.
     """
+    # Lightning is slow to import, and a prediction needs none of it
+    from medssm.training.checkpoints import CheckpointFiles
+
     content = {
         "format": 1,
         "field": "ecg",
