@@ -108,13 +108,14 @@ def cox(theta: Tensor, months: Tensor, censored: Tensor, ties: Ties = "breslow")
         Cox, 1972; Breslow, 1974; Efron, 1977.
     """
     at_risk = months[None, :] >= months[:, None]  # (i, j)
-    highest = theta.detach().max()
-    relative = torch.exp(theta - highest)
-    total = at_risk.to(theta.dtype) @ relative
+    # the largest of each risk set keeps its sum above zero
+    highest = theta.detach().expand_as(at_risk).masked_fill(~at_risk, float("-inf")).amax(1)
+    relative = torch.exp((theta - highest[:, None]).masked_fill(~at_risk, float("-inf")))
+    total = relative.sum(1)
     event = 1 - censored
     if ties == "efron":
         same = (months[None, :] == months[:, None]).to(theta.dtype) * event[None, :]
         count = same.sum(1).clamp(min=1)
         place = (same * torch.tril(torch.ones_like(same), diagonal=-1)).sum(1)
-        total = total - place / count * (same @ relative)
+        total = total - place / count * (same * relative).sum(1)
     return -((theta - highest - torch.log(total)) * event).mean()

@@ -70,6 +70,8 @@ def stream_layer(norm: nn.Module, mixer: nn.Module, h: Tensor, steps: int = STEP
     for start in range(0, length, steps):
         part = slice(start, start + steps)
         h[part] += total[part] if lean else _finished(norm, mixer, h[part], total[part])
+        if projection.bias is not None:
+            h[part] += projection.bias
 
 
 def _ways(mixer: nn.Module, length: int, device: torch.device) -> list[Way]:
@@ -128,8 +130,8 @@ def _projected(mixer: nn.Module, tokens: Tensor, half: int) -> Tensor:
 
 
 def _finished(norm: nn.Module, mixer: nn.Module, h: Tensor, y: Tensor) -> Tensor:
-    """Gate, scale and project the outputs of some tokens."""
-    scale = getattr(mixer, "scale", 1.0)
+    """Gate, scale and project the outputs of some tokens; the bias comes once for all branches."""
+    scale: float = getattr(mixer, "scale", 1.0)
     gated = y * F.silu(_projected(mixer, norm(h), 1))
-    projected: Tensor = mixer.out_proj(gated if scale == 1.0 else gated * scale)  # type: ignore[operator]
-    return projected
+    layer: nn.Linear = mixer.out_proj  # type: ignore[assignment]
+    return token_linear(gated if scale == 1.0 else gated * scale, layer.weight)
