@@ -76,11 +76,12 @@ def calibration(
         return {}
     ratio = off / np.maximum(spread, 1e-12)
     order = np.argsort(spread)
+    varies = bool(off.std() > 0 and spread.std() > 0)
     bins = np.array_split(order, min(10, len(order)))
     return {
         **{f"within_{count}": float((ratio < count).mean()) for count in (1, 2, 3)},
         "scale": float(np.percentile(ratio, 95) / 2),
-        "correlation": float(np.corrcoef(off, spread)[0, 1]) if off.size > 1 else float("nan"),
+        "correlation": float(np.corrcoef(off, spread)[0, 1]) if varies else float("nan"),
         "stated": [float(spread[each].mean()) for each in bins],
         "met": [float(np.sqrt((off[each] ** 2).mean())) for each in bins],
     }
