@@ -92,8 +92,8 @@ def ordered_leads(
         findings.append(
             remark(file, "lead_twice", ", ".join(twice), "each lead once", "The first is used.")
         )
-    present = [lead for name in names if (lead := canonical_lead(name))]
-    if present != sorted(dict.fromkeys(present), key=LEADS.index):
+    present = list(found)
+    if present != sorted(present, key=LEADS.index):
         findings.append(
             remark(file, "lead_order", " ".join(present), " ".join(LEADS), "Put in order by name.")
         )
