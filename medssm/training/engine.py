@@ -25,6 +25,7 @@ from medssm.training.ema import WeightAverage
 from medssm.training.log_files import write_environment
 from medssm.training.order import BatchOrder, Share, quiet_worker
 from medssm.training.ranks import several
+from medssm.training.requeue import requeue
 from medssm.training.task import Task
 
 
@@ -227,6 +228,7 @@ def _finish(task: Task, course: Course, run: Run) -> Outcome:
         raise SystemExit(0)
     if state.ended_by == "signal":
         write_status(run.folder, "interrupted", course)
+        requeue(course.stop.received)
         raise InterruptedRunError(
             f"{run.folder}: stopped on request at step {state.step}, saved; the same command goes "
             "on from there."

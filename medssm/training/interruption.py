@@ -20,6 +20,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
+        self.received: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
@@ -51,5 +52,5 @@ class Interruption:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
             return
-        self.requested = True
+        self.requested, self.received = True, number
         warn("%s: finishing this step, then saving.", signal.Signals(number).name)
