@@ -41,6 +41,8 @@ class PublicDataset:
         splits: How the papers split it, and what comes out of the import.
         recipes: Files of conf/experiment that train on it.
         files: Known files.
+        content: How many scans of what, in which format.
+        downstream: Which part of it is a test set elsewhere, so that no pre-training may see it.
     """
 
     name: str
@@ -48,7 +50,8 @@ class PublicDataset:
     homepage: str
     licence: str
     layout: Literal[
-        "folder", "msd", "nnunet", "isic", "lungs", "synapse", "acdc", "lits", "slides", "kspace"
+        "folder", "msd", "nnunet", "isic", "lungs", "synapse", "acdc", "lits", "slides", "kspace",
+        "archive",
     ]  # fmt: skip
     field: str
     modality: str
@@ -59,6 +62,8 @@ class PublicDataset:
     splits: str = ""
     recipes: tuple[str, ...] = ()
     files: tuple[Mapping[str, Any], ...] = dataclasses.field(default_factory=tuple)
+    content: str = ""
+    downstream: str = ""
 
 
 def read_public(file: Path) -> PublicDataset:

@@ -25,7 +25,7 @@ def test_every_manifest_is_readable_and_its_labels_follow_the_rules():
 
 def test_every_licence_is_a_name_or_says_that_it_is_unconfirmed_and_where_to_read():
     for name, dataset in public_datasets().items():
-        known = re.fullmatch(r"CC0-1\.0|CC-BY(-NC)?(-ND|-SA)?-4\.0", dataset.licence)
+        known = re.fullmatch(r"CC0-1\.0|CC-BY(-NC)?(-ND|-SA)?-[34]\.0", dataset.licence)
         assert known or re.match(r"unconfirmed: .{40}", dataset.licence), name
 
 
@@ -48,3 +48,12 @@ def test_every_layout_and_recipe_of_a_manifest_is_there_and_none_is_forgotten():
         if dataset.layout in PUBLISHED:
             assert dataset.steps, name
             assert dataset.splits, name
+
+
+def test_every_archive_says_what_is_in_it_how_to_get_it_and_what_must_not_be_seen():
+    archives = [each for each in public_datasets().values() if each.layout == "archive"]
+    assert len(archives) >= 9
+    for dataset in archives:
+        assert dataset.field == "pretraining"
+        for text in (dataset.content, dataset.downstream, *dataset.steps):
+            assert len(text) > 40, dataset.name
