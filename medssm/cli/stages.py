@@ -11,6 +11,7 @@ from medssm.fields.find import field_of_model, field_of_predictions, field_of_st
 from medssm.runs.field import (
     DemoRequest,
     EvaluateRequest,
+    ExportRequest,
     ImportRequest,
     PredictRequest,
     StudyRequest,
@@ -32,16 +33,19 @@ def run_import(arguments: argparse.Namespace) -> Answer:
         from medssm.cli.checkpoint import run_import_checkpoint
 
         return run_import_checkpoint(arguments)
+    words = tuple(arguments.overrides)
     if arguments.file is not None:
-        raise UsageError(
-            f"medssm import {arguments.kind} SOURCE: unexpected word {arguments.file!r}."
-        )
+        # the parser takes the first key=value for the file that only a checkpoint has
+        if "=" not in arguments.file:
+            raise UsageError(
+                f"medssm import {arguments.kind} SOURCE: unexpected word {arguments.file!r}."
+            )
+        words = (arguments.file, *words)
     field = open_field(IMPORT_KINDS[arguments.kind], f"import {arguments.kind}")
     flags = {name: getattr(arguments, name) for name in _IMPORT_FLAGS if getattr(arguments, name)}
     answer = field.import_dataset(
         ImportRequest(
-            arguments.kind, Path(arguments.source), arguments.home, arguments.name,
-            tuple(arguments.overrides), flags,
+            arguments.kind, Path(arguments.source), arguments.home, arguments.name, words, flags
         )
     )  # fmt: skip
     return _at_home(answer, arguments)
@@ -93,6 +97,24 @@ def run_evaluate(arguments: argparse.Namespace) -> Answer:
         predictions, references, output, against, arguments.home, tuple(arguments.overrides)
     )
     return field_of_predictions(predictions).evaluate(request)
+
+
+def run_export(arguments: argparse.Namespace) -> Answer:
+    """Hand a model over to other programs.
+
+    Raises:
+        UsageError: The model's field has no exit yet.
+    """
+    model = Path(arguments.model)
+    field = field_of_model(model)
+    if field.export is None:
+        raise UsageError(f"{model}: models of its field cannot be exported yet.")
+    return field.export(
+        ExportRequest(
+            model, Path(arguments.output), arguments.to or "bundle", arguments.home,
+            arguments.embed, tuple(arguments.overrides),
+        )
+    )  # fmt: skip
 
 
 def run_demo(arguments: argparse.Namespace) -> Answer:

@@ -155,3 +155,12 @@ def test_a_polite_kill_interrupts_the_verb_and_ends_its_forked_workers(monkeypat
     assert os.WTERMSIG(ended[0]) == signal.SIGTERM
     assert "interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_import_takes_words_right_behind_its_source(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("case_id,slide_id,label\np,a,x\n")
+    words = ["import", "features", str(tmp_path), f"labels={tmp_path / 't.csv'}"]
+    assert main([*words, "--home", str(tmp_path / "home"), "--name", "Dataset005_Bags"]) == 0
+    assert (tmp_path / "home" / "raw" / "Dataset005_Bags" / "dataset.json").is_file()
+    assert main(["import", "features", str(tmp_path), "stray"]) == 2
+    assert "unexpected word 'stray'" in capsys.readouterr().err

@@ -8,23 +8,33 @@ _MOST_STRETCH = 0.05
 # TRIDENT's buckets: below this many micrometres a pixel a slide counts as this magnification
 BUCKETS = ((0.16, 80), (0.2, 60), (0.3, 40), (0.6, 20), (1.2, 10), (2.4, 5))
 _REMEDY = (
-    "Say it with preprocess.mpp=0.25 (medssm predict: mpp=0.25), one value for all slides, or in "
-    "the column mpp of the table."
+    "Say it with preprocess.mpp=0.25 (medssm predict: mpp=0.25) for all slides that do not tell "
+    "it, or in the column mpp of the table."
 )
 
 
-def resolve_mpp(slide: Slide, wish: float | None = None) -> float:
+def resolve_mpp(slide: Slide, wish: float | None = None, otherwise: float | None = None) -> float:
     """Micrometres a pixel at level 0.
 
     Args:
         slide: The slide.
-        wish: What the user says; it wins over the file.
+        wish: What the user says of this slide; it wins over the file.
+        otherwise: What the user says of slides whose files do not tell, or tell what cannot be.
 
     Raises:
-        BadDataError: Neither says it, it is no size a scanner has, or x and y differ.
+        BadDataError: Nobody says it, it is no size a scanner has, or x and y differ.
     """
     if wish is not None:
         return _plausible(slide, wish, "given by hand")
+    try:
+        return _of_file(slide)
+    except BadDataError:
+        if otherwise is None:
+            raise
+    return _plausible(slide, otherwise, "given by hand")
+
+
+def _of_file(slide: Slide) -> float:
     if slide.scan.mpp is None:
         power = slide.scan.magnification
         told = f", only the objective's {power:g}x" if power else " and no magnification"
@@ -54,7 +64,7 @@ def magnification_of(mpp: float, where: str) -> int:
             return magnification
     raise BadDataError(
         f"{where}: {mpp:g} micrometres a pixel is coarser than TRIDENT's last bucket "
-        f"({BUCKETS[-1][0]:g}). Tile it with tiles.mode=mpp."
+        f"({BUCKETS[-1][0]:g}). Tile it with preprocess.tiles.mode=mpp."
     )
 
 

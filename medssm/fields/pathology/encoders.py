@@ -148,7 +148,8 @@ def build_encoder(config: EncoderConfig) -> PatchEncoder:
     if config.weights is None:
         raise UsageError(
             f"encoder {config.name!r} has no weights; nothing is downloaded here. Give a file with "
-            "encoder.weights=FILE, or take encoder.weights=random to try the way without them."
+            "preprocess.encoder.weights=FILE, or try the way without: preprocess.encoder.weights="
+            "random."
         )
     body = _body(recipe, config)
     recipe = _with_defaults(recipe, config, body)
@@ -227,7 +228,7 @@ def _load(body: nn.Module, file: Path, name: str) -> None:
         ]
         raise BadDataError(
             f"{file}: does not fit the encoder {name!r}: {'; '.join(told)}. Expected its "
-            f"{len(wanted)} tensors; name the right architecture with encoder.name and "
-            "encoder.arguments."
+            f"{len(wanted)} tensors; name the right architecture with "
+            "preprocess.encoder.name and preprocess.encoder.arguments."
         )
     body.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)

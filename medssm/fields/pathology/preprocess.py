@@ -46,7 +46,7 @@ class PreprocessConfig:
         encoder: Tiles to features.
         tissue: What counts as tissue.
         tiles: How a slide is cut.
-        mpp: Of level 0 of all slides whose own row says nothing; wins over the files.
+        mpp: Of level 0 of the slides that do not tell it themselves, by their row or file.
         reader: "auto", or the package that reads the slides.
         worst_failed_share: Share of tiles that cannot be decoded above which a slide fails.
         threads: That read tiles while others are encoded.
@@ -70,7 +70,7 @@ class PreprocessConfig:
                 raise UsageError(f"preprocess.also={tool!r}; {nearest(tool, TOOLS)}")
         if not 0 <= self.worst_failed_share < 1:
             raise UsageError(
-                f"worst_failed_share={self.worst_failed_share}; expected 0 to below 1."
+                f"preprocess.worst_failed_share={self.worst_failed_share}; expected 0 to below 1."
             )
 
     @property
@@ -97,7 +97,8 @@ class PreprocessConfig:
         plain = asdict(self)
         for name in ("batch_size", "device"):
             plain["encoder"].pop(name)
-        for name in ("threads", "also"):
+        # a record notes whether mpp was asked of a slide at all
+        for name in ("threads", "also", "mpp"):
             plain.pop(name)
         weights = self.encoder.weights
         if weights not in (None, RANDOM) and Path(str(weights)).expanduser().is_file():
@@ -130,13 +131,13 @@ def preprocess_slides(
         UsageError: The encoder is unknown or has no weights.
         MachineError: A package is missing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     remove_temporaries(folder)
     settings = config.settings()
     records = {} if force else {
         name: record
         for name, each in slides.items()
         if (record := done_before(folder, name, _for(settings, each), each.path)) is not None
+        and record.get("mpp_asked") in (None, config.mpp)
     }  # fmt: skip
     todo = {name: each for name, each in slides.items() if name not in records}
     tally = Tally(folder)
@@ -158,6 +159,7 @@ def _encode_all(
     device = choose_device(config.encoder.device)
     encoder = build_encoder(config.encoder).to(device)
     say("encoder %s on %s", config.encoder.name, describe_device(device))
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "encoder.json", encoder.facts)
     bar = Progress(len(todo), "slides")
     for name, each in todo.items():
@@ -184,7 +186,7 @@ def _one(
 ) -> dict[str, Any]:
     """Encode one slide and write its features; what the record tells of it."""
     with open_slide(given.path, config.reader) as slide:
-        mpp = resolve_mpp(slide, config.mpp if given.mpp is None else given.mpp)
+        mpp, asked = _mpp(slide, given, config)
         tissue = find_tissue(slide, mpp, config.tissue_config)
         tiling = tile_slide(slide, mpp, tissue, config.tiles)
         reason = tissue.reason or ("" if len(tiling.coords) else "no tile holds enough tissue")
@@ -213,7 +215,16 @@ def _one(
         "no_tissue": reason,
         "degraded": degraded,
         "mpp": mpp,
+        "mpp_asked": asked,
     }
+
+
+def _mpp(slide: Slide, given: SlideInput, config: PreprocessConfig) -> tuple[float, float | None]:
+    """Micrometres a pixel, and the user's value for all if it was needed."""
+    try:
+        return resolve_mpp(slide, given.mpp), None
+    except BadDataError:
+        return resolve_mpp(slide, given.mpp, config.mpp), config.mpp
 
 
 def _refuse_many_failed(slide: Slide, encoded: Encoded, count: int, worst: float) -> None:

@@ -57,15 +57,19 @@ class TileConfig:
     def __post_init__(self) -> None:
         if self.size_px < 8 or not 0 <= self.overlap_px < self.size_px:
             raise UsageError(
-                f"tiles.size_px={self.size_px} and tiles.overlap_px={self.overlap_px}; expected "
-                "at least 8 pixels, and an overlap below the size."
+                f"preprocess.tiles.size_px={self.size_px} and overlap_px={self.overlap_px}; "
+                "expected at least 8 pixels, and an overlap below the size."
             )
         if self.mpp <= 0 or self.magnification <= 0 or self.level < 0:
             raise UsageError(
-                "tiles.mpp and tiles.magnification have to be above 0, level not below."
+                f"preprocess.tiles: mpp={self.mpp}, magnification={self.magnification}, "
+                f"level={self.level}; expected above 0, the level 0 or more."
             )
         if self.mode == "file" and self.coords is None:
-            raise UsageError("tiles.mode=file needs tiles.coords=FOLDER with SLIDE.h5 files.")
+            raise UsageError(
+                "preprocess.tiles.mode=file needs preprocess.tiles.coords=FOLDER with the files "
+                "SLIDE.h5 in it."
+            )
 
     @property
     def stored_order(self) -> str:
@@ -126,7 +130,8 @@ def _by_mpp(slide: Slide, mpp: float, tissue: TissueMask, config: TileConfig) ->
     if ratio < 0.5:
         raise BadDataError(
             f"{slide.path}: {mpp:g} micrometres a pixel, tiles asked for at {config.mpp:g}. A "
-            f"slide cannot be made finer by more than two times; take tiles.mpp={mpp:.2g}."
+            "slide cannot be made finer by more than two times; take "
+            f"preprocess.tiles.mpp={mpp:.2g}."
         )
     coords = _grid(slide.size, (config.size_px - config.overlap_px) * ratio)
     return _on_tissue(Tiling(coords, config.size_px * ratio, config.size_px), tissue, config)
@@ -138,7 +143,7 @@ def _as_trident(slide: Slide, mpp: float, tissue: TissueMask, config: TileConfig
     if power < config.magnification:
         raise BadDataError(
             f"{slide.path}: counts as {power}x ({mpp:g} micrometres a pixel), tiles asked for at "
-            f"{config.magnification}x. Take tiles.magnification={power}."
+            f"{config.magnification}x. Take preprocess.tiles.magnification={power}."
         )
     size = config.size_px * power // config.magnification
     overlap = config.overlap_px * power // config.magnification
@@ -208,7 +213,8 @@ def _as_clam(slide: Slide, mpp: float, tissue: TissueMask, config: TileConfig) -
     if config.level >= len(slide.scan.level_sizes):
         raise BadDataError(
             f"{slide.path}: has the levels 0 to {len(slide.scan.level_sizes) - 1}, tiles asked "
-            f"for at level {config.level}. Take tiles.mode=mpp, which does not depend on levels."
+            f"for at level {config.level}. Take preprocess.tiles.mode=mpp, which needs "
+            "no levels."
         )
     down = slide.downsamples[config.level]
     size = [int(config.size_px * each) for each in down]

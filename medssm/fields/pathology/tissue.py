@@ -41,7 +41,9 @@ class TissueConfig:
     def __post_init__(self) -> None:
         for name in ("mpp", "separation"):
             if getattr(self, name) <= 0:
-                raise UsageError(f"tissue.{name}={getattr(self, name)}; expected above 0.")
+                raise UsageError(
+                    f"preprocess.tissue.{name}={getattr(self, name)}; expected above 0."
+                )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,14 @@ def test_the_users_word_wins_over_the_file():
     assert resolve_mpp(_slide(mpp=(0.25, 0.26))) == pytest.approx(0.255)
 
 
+def test_a_word_for_all_is_for_those_that_do_not_tell():
+    assert resolve_mpp(_slide(), otherwise=0.5) == 0.25
+    for mpp in (None, (352.78, 352.78), (0.25, 0.3)):
+        assert resolve_mpp(_slide(mpp=mpp), otherwise=0.5) == 0.5
+    with pytest.raises(BadDataError, match="-1 micrometres a pixel given by hand"):
+        resolve_mpp(_slide(mpp=None), otherwise=-1.0)
+
+
 @pytest.mark.parametrize(
     ("mpp", "words"),
     [

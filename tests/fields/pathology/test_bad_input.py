@@ -77,7 +77,10 @@ FAILED: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "dpi_96": (_at(25400 / 96), "that is 96 dpi, a printer's value"),
     "mpp_too_fine": (_at(0.01), "0.01 micrometres a pixel in the file. Expected 0.05 to 20"),
     "stretched": (_stretched, "0.5 micrometres a pixel along x and 0.625 along y"),
-    "too_coarse": (_at(2.0), "cannot be made finer by more than two times; take tiles.mpp=2"),
+    "too_coarse": (
+        _at(2.0),
+        "cannot be made finer by more than two times; take preprocess.tiles.mpp=2",
+    ),
 }
 DONE: dict[str, Callable[[Path, Path], Path]] = {
     "good": lambda file, _: make_slide(file),
@@ -120,7 +123,13 @@ def test_the_others_are_done_and_the_run_ends_with_3(run):
 
 
 def test_every_remedy_says_what_to_do(run):
-    words = ("copy", "Copy", "export it again", "Say it with preprocess.mpp", "take tiles.mpp")
+    words = (
+        "copy",
+        "Copy",
+        "export it again",
+        "Say it with preprocess.mpp",
+        "take preprocess.tiles.mpp",
+    )
     without = [name for name, told in run.failed.items() if not any(word in told for word in words)]
     assert without == ["missing"]
 

@@ -80,7 +80,9 @@ def test_a_checkpoint_that_does_not_fit_is_named_with_what_is_missing(tmp_path):
 
 
 def test_nothing_is_downloaded_and_no_name_is_guessed(tmp_path):
-    with pytest.raises(UsageError, match=r"nothing is downloaded.*encoder.weights=FILE.*=random"):
+    with pytest.raises(
+        UsageError, match=r"nothing is downloaded.*preprocess.encoder.weights=FILE.*=random"
+    ):
         build_encoder(EncoderConfig())
     with pytest.raises(UsageError, match="did you mean 'resnet50_trunc'"):
         build_encoder(EncoderConfig("resnet50_trunk", "random"))

@@ -1,6 +1,7 @@
 """Preprocessing: every slide for itself, resumable, whole files or none, failed tiles counted."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,21 @@ def test_what_is_done_is_skipped_until_slide_settings_or_file_change(tmp_path, s
     finer = PreprocessConfig(ENCODER, tiles=TileConfig(size_px=64, mpp=0.6))
     assert preprocess_slides(finer, slides, tmp_path).done == ("s0", "s1", "s2")
     assert store_folder(tmp_path, finer) != store_folder(tmp_path, CONFIG)
+
+
+def test_a_resolution_for_all_touches_only_the_slides_that_do_not_tell_theirs(tmp_path):
+    slides = {
+        "told": SlideInput(make_slide(tmp_path / "told.tiff")),
+        "mute": SlideInput(make_slide(tmp_path / "mute.tiff", mpp=None)),
+    }
+    report = preprocess_slides(CONFIG, slides, tmp_path / "out")
+    assert (report.done, list(report.failed)) == (("told",), ["mute"])
+    for mpp in (0.5, 0.45):
+        given = replace(CONFIG, mpp=mpp)
+        report = preprocess_slides(given, slides, tmp_path / "out")
+        assert (report.done, report.skipped, report.failed) == (("mute",), ("told",), {})
+        assert read_bag(tmp_path / "out" / "mute.h5").facts["mpp_level0"] == mpp
+    assert preprocess_slides(given, slides, tmp_path / "out").skipped == ("told", "mute")
 
 
 def test_a_slide_with_new_content_is_done_again(tmp_path):

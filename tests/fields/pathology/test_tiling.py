@@ -146,11 +146,13 @@ def test_places_of_another_tool_are_taken_as_they_are(tmp_path):
 
 def test_a_slide_that_is_too_coarse_is_named_with_what_it_can():
     slide = _slide()
-    with pytest.raises(BadDataError, match=r"s.svs: 2 micrometres.*take tiles.mpp=2"):
+    with pytest.raises(BadDataError, match=r"s.svs: 2 micrometres.*take preprocess.tiles.mpp=2"):
         tile_slide(slide, 2.0, _mask(slide), TileConfig(mpp=0.5))
-    with pytest.raises(BadDataError, match=r"counts as 10x.*Take tiles.magnification=10"):
+    with pytest.raises(
+        BadDataError, match=r"counts as 10x.*Take preprocess.tiles.magnification=10"
+    ):
         tile_slide(slide, 0.9, _mask(slide), TileConfig("trident"))
-    with pytest.raises(BadDataError, match=r"levels 0 to 0.*level 2.*tiles.mode=mpp"):
+    with pytest.raises(BadDataError, match=r"levels 0 to 0.*level 2.*preprocess.tiles.mode=mpp"):
         tile_slide(slide, 0.5, _mask(slide), TileConfig("clam", level=2))
 
 
@@ -159,8 +161,8 @@ def test_a_slide_that_is_too_coarse_is_named_with_what_it_can():
     [
         ({"overlap_px": 256}, "overlap below the size"),
         ({"size_px": 0}, "at least 8 pixels"),
-        ({"mpp": 0.0}, "have to be above 0"),
-        ({"mode": "file"}, "tiles.coords=FOLDER"),
+        ({"mpp": 0.0}, "mpp=0.0.*expected above 0"),
+        ({"mode": "file"}, "preprocess.tiles.coords=FOLDER"),
     ],
 )
 def test_wishes_that_cannot_be_are_refused(wishes, words):
