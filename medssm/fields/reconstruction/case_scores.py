@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from medssm.core.errors import BadDataError
-from medssm.data.kspace.sampling import find_acs
 from medssm.data.kspace.volume import KspaceVolume
 from medssm.data.kspace_writers import read_reconstruction
 from medssm.data.readers.kspace import open_kspace
@@ -21,7 +20,7 @@ from medssm.fields.reconstruction.tuning import against_reference, tune, withhel
 from medssm.fields.reconstruction.uncertainty import calibration
 from medssm.metrics.reconstruction import all_scores, foreground
 from medssm.mri.coils import estimate_maps, magnitude
-from medssm.mri.undersampling import Mask
+from medssm.mri.undersampling import Mask, find_acs
 
 # as `medssm predict` holds samples back, so that figures can be laid side by side
 WITHHELD_SHARE, WITHHELD_SEED = 0.1, 0
@@ -40,6 +39,7 @@ class CaseScores:
         per_slice: Method to measure to values of the slices.
         withheld: Method to mean error on samples that were held back.
         calibration: How honest the stated uncertainty is, where there is one.
+        notes: What could not be laid beside the prediction, and why.
     """
 
     case: str
@@ -49,6 +49,7 @@ class CaseScores:
     per_slice: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     withheld: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, float | list[float]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class CaseImages:
         mask: What was sampled.
         maps: Magnitudes of the coils' sensitivities of the middle slice.
         uncertainty: Stated standard deviations.
+        notes: Baselines that were left out, and why.
 
     Shape:
         stacks, uncertainty: (S, h, w); mask: (H, W); maps: (C, H, W).
@@ -69,6 +71,7 @@ class CaseImages:
     mask: np.ndarray
     maps: np.ndarray | None
     uncertainty: Stack | None
+    notes: tuple[str, ...] = ()
 
 
 def load_case(
@@ -99,13 +102,20 @@ def load_case(
             f"{reference.shape} as the reference has; predict from the same file again."
         )
     stacks: dict[str, Stack] = {} if reference is None else {"reference": reference}
-    mask, maps = case.mask(), None
+    mask, maps, notes = case.mask(), None, []
     if baselines and case.input.is_file():
         volume = open_kspace(case.input)
-        made, maps = _baselines(case, volume, mask, reference, baselines, tuned)
-        stacks |= made
+        acs = _centre(volume, mask)
+        middle = volume.read(case.slices[len(case.slices) // 2])
+        maps = _sensitivities(middle, acs & mask, volume.centred)
+        for name in baselines:
+            try:
+                made = _baseline(name, case, volume, (mask, acs), reference, tuned)
+                stacks[name if reference is None else _called(name, tuned)] = made
+            except BadDataError as error:
+                notes.append(f"{case.name}: no {name}: {error}")
     stacks[method] = prediction
-    return CaseImages(stacks, mask, maps, found.get("uncertainty"))
+    return CaseImages(stacks, mask, maps, found.get("uncertainty"), tuple(notes))
 
 
 def _reference(case: PredictedCase, files: Mapping[str, Path] | None) -> Stack | None:
@@ -156,32 +166,34 @@ def _is_reconstruction(path: Path) -> bool:
     return True
 
 
-def _baselines(
+def _centre(volume: KspaceVolume, mask: np.ndarray) -> np.ndarray:
+    if volume.acs is not None:
+        return volume.acs
+    return find_acs(torch.from_numpy(np.ascontiguousarray(mask))).numpy()
+
+
+def _baseline(
+    name: str,
     case: PredictedCase,
     volume: KspaceVolume,
-    mask: np.ndarray,
+    sampled: tuple[np.ndarray, np.ndarray],
     reference: Stack | None,
-    names: Sequence[str],
     tuned: TuneName,
-) -> tuple[dict[str, Stack], np.ndarray]:
-    acs = find_acs(mask) if volume.acs is None else volume.acs
-    stacks: dict[str, list[np.ndarray]] = {}
-    middle = case.slices[len(case.slices) // 2]
-    shown = _sensitivities(volume.read(middle), acs & mask, volume.centred)
+) -> Stack:
+    """All slices of a case by a classical method, cropped magnitudes."""
+    (mask, acs), centred, maps = sampled, volume.centred, None
+    made = []
     for place, index in enumerate(case.slices):
         kspace = np.where(mask, volume.read(index), 0)
-        maps = None
-        if set(names) - {"zero_filled"}:
-            maps = espirit_maps(kspace, acs, centred=volume.centred)
-        for name in names:
-            if tuned.startswith("oracle") and reference is not None:
-                score = against_reference(reference[place], tuned.removeprefix("oracle_"))
-                image = tune(name, kspace, mask, score, maps=maps, centred=volume.centred).image
-            else:
-                image = reconstruct(name, kspace, mask, maps, centred=volume.centred)
-            cropped = centre_crop(np.abs(image), volume.image_size)
-            stacks.setdefault(_called(name, tuned), []).append(cropped.astype(np.float32))
-    return {name: np.stack(images) for name, images in stacks.items()}, shown
+        if name != "zero_filled":
+            maps = espirit_maps(kspace, acs, centred=centred)
+        if tuned.startswith("oracle") and reference is not None:
+            score = against_reference(reference[place], tuned.removeprefix("oracle_"))
+            image = tune(name, kspace, mask, score, maps=maps, centred=centred).image
+        else:
+            image = reconstruct(name, kspace, mask, maps, centred=centred)
+        made.append(centre_crop(np.abs(image), volume.image_size).astype(np.float32))
+    return np.stack(made)
 
 
 def _sensitivities(kspace: np.ndarray, acs: np.ndarray, centred: bool) -> np.ndarray:
@@ -209,8 +221,10 @@ def score_case(
     """
     reference = images.stacks.get("reference")
     if reference is None:
-        return CaseScores(case.name, case.slices, case.acceleration,
-                          withheld=_withheld(case, method, baselines))  # fmt: skip
+        kept = [name for name in baselines if name in images.stacks]
+        found = _withheld(case, method, kept)
+        head = (case.name, case.slices, case.acceleration)
+        return CaseScores(*head, withheld=found, notes=images.notes)
     made = {
         name: all_scores(reference, stack)
         for name, stack in images.stacks.items()
@@ -227,6 +241,7 @@ def score_case(
         {name: scores["volume"] for name, scores in made.items()},
         {name: scores["slices"] for name, scores in made.items()},
         calibration=honest,
+        notes=images.notes,
     )
 
 
@@ -239,7 +254,7 @@ def _withheld(case: PredictedCase, method: str, baselines: Sequence[str]) -> dic
     if not names or not case.input.is_file():
         return found
     volume, mask = open_kspace(case.input), case.mask()
-    acs = find_acs(mask) if volume.acs is None else volume.acs
+    acs = _centre(volume, mask)
     centre = Mask(torch.from_numpy(mask), torch.from_numpy(np.ascontiguousarray(acs)))
     held = kept_back(centre, WITHHELD_SHARE, WITHHELD_SEED).numpy()
     for name in names:

@@ -111,6 +111,8 @@ def _scores(
         try:
             images = load_case(case, record.method, files, config.baselines, config.tune)
             scores = score_case(case, record.method, images, config.baselines)
+            for note in scores.notes:
+                warn("%s", note)
             pages.consider(scores, images, record.method)
             cases.append(scores)
         except BadDataError as error:

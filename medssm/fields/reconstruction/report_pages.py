@@ -62,7 +62,7 @@ class ReportMaker:
             title=f"Reconstruction report: {record.method}",
             subtitle=f"{len(self.cases)} volumes of {record.folder.name}",
             figures=_figures(summary, shown),
-            warnings=_warnings(config, summary, failed),
+            warnings=_warnings(config, summary, failed, self.cases),
             tables=_tables(summary, self.cases),
             images=self.images(),
             curves=_curves(self.cases),
@@ -113,8 +113,14 @@ def _range(name: str, each: Interval) -> str:
     return f"[{number(name, each.low)}, {number(name, each.high)}]"
 
 
-def _warnings(config: "EvaluateConfig", summary: Summary, failed: Mapping[str, str]) -> list[str]:
+def _warnings(
+    config: "EvaluateConfig",
+    summary: Summary,
+    failed: Mapping[str, str],
+    cases: Sequence[CaseScores],
+) -> list[str]:
     told = [f"{name} is in no figure: {why}" for name, why in failed.items()]
+    told += [note for case in cases for note in case.notes]
     if config.tune.startswith("oracle") and len(config.baselines) > 1:
         told.append(
             "Baselines are tuned by an oracle: their options fit the reference of every slice best,"

@@ -166,6 +166,15 @@ def test_a_stated_uncertainty_is_held_against_the_errors(study, tmp_path):
     assert "stated deviation" in answer.written[0].read_text()
 
 
+def test_a_baseline_that_cannot_be_is_left_out_and_said(tmp_path):
+    source = fastmri_file(tmp_path / "a.h5", size=(48, 48), recon_size=(40, 40))
+    words = ("method=zero_filled", "sampling.center_fractions=[0.1]")
+    predict_baseline(PredictRequest(Path("baseline"), source, tmp_path / "out", tmp_path, words))
+    answer = _evaluate(tmp_path / "out", "baselines=[cg_sense]")
+    assert list(answer.facts["mean"]) == ["zero_filled"]
+    assert "a: no cg_sense: a calibration area of" in answer.written[0].read_text()
+
+
 def test_a_lost_input_is_named(study, tmp_path):
     source = fastmri_file(tmp_path / "gone.h5", size=(48, 48), recon_size=(40, 40))
     _predict(source, tmp_path / "out", "method=sense")
