@@ -1,5 +1,6 @@
 """Folds that keep a patient on one side and the classes alike: made, or given and checked."""
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,10 @@ def make_folds(
                        for each in bags])  # fmt: skip
     _tell_of_rare(strata, folds, where)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    parts = [test for _, test in splitter.split(strata, strata, patients)]
+    with warnings.catch_warnings():
+        # said by us already, with the counts
+        warnings.filterwarnings("ignore", message="The least populated class")
+        parts = [test for _, test in splitter.split(strata, strata, patients)]
     sides = []
     for index, test in enumerate(parts):
         held = parts[(index + 1) % folds] if validation else np.array([], dtype=int)
