@@ -66,23 +66,20 @@ def read_tables(folder: Path) -> dict[str, TableRow]:
     return rows
 
 
-def completed(signal: Signal, rows: dict[str, TableRow], stem: str) -> Signal:
-    """A signal with what the tables say of it; what is in its own file stays.
+def row_of(signal: Signal, rows: dict[str, TableRow], stem: str) -> TableRow:
+    """The row of a record by its path below the folder without its ending, or by its name."""
+    found = rows.get(stem) or rows.get(signal.name) or rows.get(Path(stem).name)
+    return found or TableRow()
 
-    Args:
-        signal: As it was read.
-        rows: Of `read_tables`.
-        stem: Path of the record below the folder, without its ending.
-    """
-    row = rows.get(stem) or rows.get(signal.name) or rows.get(Path(stem).name)
-    if row is None:
-        return signal
+
+def completed(signal: Signal, row: TableRow) -> Signal:
+    """A signal with what a table says of it; labels and persons of its own file stay."""
     return replace(
         signal,
         codes=signal.codes if signal.codes is not None else row.codes,
         age=signal.age if signal.age is not None else row.age,
         sex=signal.sex or row.sex,
-        patient=signal.patient or row.patient,
+        patient=row.patient or signal.patient,
         source=row.source or signal.source,
         fold=row.fold,
     )

@@ -14,7 +14,7 @@ from medssm.core.files import digest, read_json, sha256, write_json
 from medssm.core.log import Progress
 from medssm.core.workers import run_cases
 from medssm.data.ecg.classes import SOURCES
-from medssm.data.ecg.folder_tables import completed, published_files, read_tables
+from medssm.data.ecg.folder_tables import completed, published_files, read_tables, row_of
 from medssm.data.ecg.read import find_records, read_record, record_seconds
 from medssm.data.ecg.signal import ReadOptions, RecordError, Signal
 from medssm.data.findings import Finding
@@ -124,12 +124,13 @@ def scan_record(
     except BadDataError as error:
         finding = Finding(name, str(file), "unreadable", "error", str(error), "a record", "Look.")
         return _skipped(name, path, finding), [finding]
-    signal = completed(signal, tables, path.with_suffix("").as_posix())
+    row = row_of(signal, tables, path.with_suffix("").as_posix())
+    signal = completed(signal, row)
     alive = int(np.isfinite(signal.millivolts).any(axis=1).sum())
     record = record_of(name, path.as_posix(), signal, alive)
     seconds = record_seconds(file)[0] if signal.seconds >= LOOK_S else record.seconds
-    if name in tables or path.with_suffix("").as_posix() in tables:
-        record = replace(record, patient_by="table" if record.patient else record.patient_by)
+    if row.patient:
+        record = replace(record, patient_by="table")
     found = [replace(each, case=name) for each in signal.findings]
     return replace(record, seconds=round(seconds, 3)), found
 
