@@ -52,7 +52,7 @@ WORDS = (
 )  # fmt: skip
 FILLERS = ("toki", "learned")
 ARMS = ("scratch", *FILLERS)
-CASES, STEPS, BATCH, SEEDS = 5, 120, 2, 6
+CASES, STEPS, BATCH, SEEDS = 5, 80, 2, 6
 
 
 class FewLabels(Dataset[dict[str, Tensor]]):
@@ -106,20 +106,20 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--share", default="0/1", help="i/n does the seeds with s %% n == i")
-    parser.add_argument("--only-pretrain", action="store_true")
+    parser.add_argument("--arms", nargs="*", default=[*ARMS], choices=ARMS)
     chosen = parser.parse_args()
     configure()
     torch.set_num_threads(chosen.threads)
-    models = {filler: _pretrained(filler, chosen) for filler in FILLERS}
-    if chosen.only_pretrain:
-        return 0
+    # the network of the scratch arm is that of the pre-trained ones
+    wanted = [filler for filler in FILLERS if filler in chosen.arms or filler == "toki"]
+    models = {filler: _pretrained(filler, chosen) for filler in wanted}
     workspace = open_workspace(_dataset(chosen), chosen.home)
     store = open_store(workspace)
     files = _files(workspace.preprocessed, store)
     part, parts = map(int, chosen.share.split("/"))
     for seed in range(chosen.seeds):
         if seed % parts == part:
-            for arm in ARMS:
+            for arm in chosen.arms:
                 _run(arm, seed, models, store, files, chosen)
     _write(models, chosen)
     return 0
@@ -230,12 +230,15 @@ def _write(models: dict[str, Path], chosen: argparse.Namespace) -> None:
     dice = {
         arm: {run["seed"]: run["dice"] for run in runs if run["arm"] == arm} for arm in ARMS
     }  # fmt: skip
-    shared = sorted(set.intersection(*(set(each) for each in dice.values())))
-    if len(shared) < chosen.seeds:
-        say("%d of %d seeds are done", len(shared), chosen.seeds)
+    shared = list(range(chosen.seeds))
+    whole = [arm for arm in ARMS if set(shared) <= set(dice[arm])]
+    say("arms with all %d seeds: %s", chosen.seeds, ", ".join(whole) or "none")
+    if not {"scratch", "toki"} <= set(whole):
         return
     pairs = {}
     for first, second in (("toki", "scratch"), ("learned", "scratch"), ("toki", "learned")):
+        if not {first, second} <= set(whole):
+            continue
         found = compare([dice[first][s] for s in shared], [dice[second][s] for s in shared])
         pairs[f"{first} - {second}"] = {
             **vars(found.difference), "p_wilcoxon": found.p_value, "wins": found.wins,
@@ -249,7 +252,8 @@ def _write(models: dict[str, Path], chosen: argparse.Namespace) -> None:
             filler: read_json(model / "fold_0" / "validation.json")
             for filler, model in models.items()
         },
-        "dice": {arm: vars(bootstrap([dice[arm][s] for s in shared])) for arm in ARMS},
+        "dice": {arm: vars(bootstrap([dice[arm][s] for s in shared])) for arm in whole},
+        "arms_not_finished": [arm for arm in ARMS if arm not in whole],
         "differences": pairs,
         "not_worse_than_scratch": bool(gate["high"] >= 0),
         "runs": [{k: v for k, v in run.items() if k != "cases"} for run in runs],
