@@ -59,46 +59,53 @@ def held_back_bags(model: TrainedModel) -> Inputs:
     )
 
 
-def find_inputs(
-    source: Path, model: TrainedModel, output: Path, table: Path | None, slides: Path | None
-) -> Inputs:
-    """Bags of a feature file, a folder of them, a table of bags, or slides.
-
-    Slides are cut and encoded as those of the training were.
+@dataclass(frozen=True)
+class Wanted:
+    """What the user gave.
 
     Args:
-        source: What the user gave.
-        model: Says how features are made.
+        source: A feature file, a folder of them, a table of bags, a slide or a folder of slides.
         output: Gets features that are made now.
         table: Patients, and what is true, in the columns of a study's table.
         slides: Slides under which heatmaps are drawn, where features are given.
+        mpp: Micrometres a pixel of slides that do not tell it.
+    """
+
+    source: Path
+    output: Path
+    table: Path | None = None
+    slides: Path | None = None
+    mpp: float | None = None
+
+
+def find_inputs(wanted: Wanted, model: TrainedModel) -> Inputs:
+    """Bags of what the user gave; slides are cut and encoded as those of the training were.
 
     Raises:
         BadDataError: Nothing to read there.
     """
-    files, known, failed = _files(Path(source), model, output)
-    if slides is not None:
+    rows = {} if wanted.table is None else read_slide_table(wanted.table)
+    files, known, failed = _files(wanted, rows, model)
+    if wanted.slides is not None:
         from medssm.data.slides import find_slides
 
-        known = {**find_slides(slides), **known}
-    rows = {} if table is None else read_slide_table(table)
+        known = {**find_slides(wanted.slides), **known}
     names = list(dict.fromkeys([*files, *failed]))
-    if rows:
-        unknown = [name for name in names if name not in rows]
-        if unknown:
-            say("%d slides are not in %s: they are bags of their own.", len(unknown), table)
-    bags = _bags(names, rows, model)
-    return Inputs(bags, files, known, failed)
+    unknown = [name for name in names if rows and name not in rows]
+    if unknown:
+        say("%d slides are not in %s: they are bags of their own.", len(unknown), wanted.table)
+    return Inputs(_bags(names, rows, model), files, known, failed)
 
 
 def _files(
-    source: Path, model: TrainedModel, output: Path
+    wanted: Wanted, rows: Mapping[str, SlideRow], model: TrainedModel
 ) -> tuple[dict[str, Path], dict[str, Path], dict[str, str]]:
     """Feature files, slides, and what failed on the way."""
+    source = wanted.source
     if not source.exists():
         raise BadDataError(f"{source}: there is no such file or folder.")
     if source.suffix.lower() == ".csv":
-        return _from_table(source, output / "features"), {}, {}
+        return _from_table(source, wanted.output / "features"), {}, {}
     if source.suffix.lower() in (".h5", ".hdf5", ".pt"):
         return {source.stem: source}, {}, {}
     if source.is_dir():
@@ -110,7 +117,7 @@ def _files(
                     f"{no_features} The model was trained on given features, so slides cannot be "
                     "encoded for it: give their features."
                 ) from None
-    return _encoded(source, model, output)
+    return _encoded(wanted, rows, model)
 
 
 def _from_table(source: Path, folder: Path) -> dict[str, Path]:
@@ -125,19 +132,26 @@ def _from_table(source: Path, folder: Path) -> dict[str, Path]:
 
 
 def _encoded(
-    source: Path, model: TrainedModel, output: Path
+    wanted: Wanted, rows: Mapping[str, SlideRow], model: TrainedModel
 ) -> tuple[dict[str, Path], dict[str, Path], dict[str, str]]:
     from medssm.data.slides import find_slides
     from medssm.fields.pathology.preprocess import PreprocessConfig, SlideInput, preprocess_slides
 
     if not model.content["recipe"]:
-        raise BadDataError(f"{source}: the model was trained on given features; give features.")
-    slides = dict(find_slides(source))
-    config: PreprocessConfig = make(PreprocessConfig, model.content["recipe"], "recipe")
-    folder = output / "features"
-    report = preprocess_slides(
-        config, {name: SlideInput(path) for name, path in slides.items()}, folder
-    )
+        raise BadDataError(
+            f"{wanted.source}: the model was trained on given features; give features."
+        )
+    slides = dict(find_slides(wanted.source))
+    recipe = {**model.content["recipe"]}
+    if wanted.mpp is not None:
+        recipe["mpp"] = wanted.mpp
+    config: PreprocessConfig = make(PreprocessConfig, recipe, "recipe")
+    folder = wanted.output / "features"
+    given = {
+        name: SlideInput(path, rows[name].mpp if name in rows else None)
+        for name, path in slides.items()
+    }
+    report = preprocess_slides(config, given, folder)
     made = {name: folder / f"{name}.h5" for name in slides if (folder / f"{name}.h5").is_file()}
     return made, slides, dict(report.failed)
 

@@ -11,7 +11,7 @@ from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import digest, read_json, write_json, write_text
 from medssm.core.log import Progress, say, warn
 from medssm.fields.pathology.answers import BagAnswer, answer, mean_answer, row_of
-from medssm.fields.pathology.inputs import Inputs, find_inputs, held_back_bags
+from medssm.fields.pathology.inputs import Inputs, Wanted, find_inputs, held_back_bags
 from medssm.fields.pathology.model_folder import Checkpoint, FoldModel, TrainedModel, open_model
 from medssm.fields.pathology.outputs import Drawing, write_outputs
 from medssm.fields.pathology.plan_file import BagEntry
@@ -36,6 +36,7 @@ class PredictConfig:
         checkpoint: The weights of the end of training, or those that validated best.
         table: A study's table: patients, and what is true for `medssm evaluate`.
         slides: Slides under which heatmaps are drawn, where features are given.
+        mpp: Micrometres a pixel of the slides that do not tell theirs.
         heatmaps: Draw the attention of bags whose tiles have places.
         top_tiles: Most attended tiles that are listed, and drawn where the slide is at hand.
         check_order: Refuse tiles in another order than those of training.
@@ -52,6 +53,7 @@ class PredictConfig:
     checkpoint: Checkpoint = "final"
     table: str | None = None
     slides: str | None = None
+    mpp: float | None = None
     heatmaps: bool = True
     top_tiles: int = 10
     check_order: bool = True
@@ -112,7 +114,8 @@ def predict(config: PredictConfig) -> PredictReport:
         inputs = held_back_bags(model)
     else:
         table, slides = (None if p is None else Path(p) for p in (config.table, config.slides))
-        inputs = find_inputs(config.input, model, config.output, table, slides)
+        wanted = Wanted(config.input, config.output, table, slides, config.mpp)
+        inputs = find_inputs(wanted, model)
     networks = {fold: model.network(fold) for fold in model.weights}
     device = choose_device(config.device)
     for each in networks.values():
@@ -153,7 +156,7 @@ def _one(
 ) -> dict[str, Any]:  # fmt: skip
     row: dict[str, Any] = {"bag": bag.name, "patient": bag.patient}
     try:
-        lost = [f"{s}: {inputs.failed[s]}" for s in bag.slides if s in inputs.failed]
+        lost = [inputs.failed[slide] for slide in bag.slides if slide in inputs.failed]
         if lost:
             raise BadDataError("; ".join(lost))
         files = [inputs.files[slide] for slide in bag.slides if slide in inputs.files]
