@@ -10,6 +10,7 @@ NETWORKS = Table(
         "mhs_vm": "medssm.networks.mhs_vm:mhs_vm",
         "msvm_unet": "medssm.networks.msvm_unet:MSVMUNet",
         "hybrid_mamba": "medssm.networks.hybrid_mamba:HybridMamba",
+        "segmamba": "medssm.networks.segmamba:SegMamba",
         "unet": "medssm.networks.baselines:MonaiUNet",
     },
     "medssm.networks",

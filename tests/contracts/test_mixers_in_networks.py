@@ -20,6 +20,7 @@ WIDE = {
     "mhs_vm": {"width": 32},
     "msvm_unet": {"width": 32},
     "hybrid_mamba": {"widths": [8, 32]},
+    "segmamba": {"widths": [32, 32]},
 }
 
 

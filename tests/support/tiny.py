@@ -16,6 +16,7 @@ TINY_NETWORKS: dict[str, dict[str, Any]] = {
         "expansions": [2, 2],
         "layers": 1,
     },
+    "segmamba": {"widths": [4, 8], "depths": [1, 1], "bottleneck": 8},
     "unet": {"channels": [4, 8, 16], "strides": [2, 2], "residual_units": 1},
 }
 
