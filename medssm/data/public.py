@@ -51,7 +51,7 @@ class PublicDataset:
     licence: str
     layout: Literal[
         "folder", "msd", "nnunet", "isic", "lungs", "synapse", "acdc", "lits", "slides", "kspace",
-        "archive",
+        "archive", "ecg",
     ]  # fmt: skip
     field: str
     modality: str
