@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from medssm.reports.overlays import PALETTE, picture_address
 
-_CELL = 2.3
-_TITLE = 0.28
+# a cell is about so wide; between cells is a gap, above them a title
+_CELL_PX, _GAP_PX, _TITLE_PX, _DPI = 230, 6, 24, 96
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Panel:
 
 
 def grid_address(rows: Sequence[Sequence[Panel]]) -> str:
-    """Draw rows of images; every row is as wide as the longest.
+    """Draw rows of images; every row is as wide as the longest, every pixel whole.
 
     Args:
         rows: Top to bottom.
@@ -40,21 +41,31 @@ def grid_address(rows: Sequence[Sequence[Panel]]) -> str:
     Returns:
         A data address that an <img> takes.
     """
+    tallest = max(panel.image.shape[0] for row in rows for panel in row)
+    widest = max(panel.image.shape[1] for row in rows for panel in row)
+    repeat = max(1, round(_CELL_PX / max(tallest, widest)))
+    height, width = tallest * repeat + _TITLE_PX, widest * repeat + _GAP_PX
     columns = max(len(row) for row in rows)
-    first = rows[0][0].image.shape
-    height = min(2.0, first[0] / first[1]) * _CELL + _TITLE
-    figure = Figure(figsize=(columns * _CELL, len(rows) * height), dpi=96)
+    canvas = np.ones((len(rows) * height, columns * width, 3))
+    figure = Figure(figsize=(canvas.shape[1] / _DPI, canvas.shape[0] / _DPI), dpi=_DPI)
     FigureCanvasAgg(figure)
     for row, panels in enumerate(rows):
         for column, panel in enumerate(panels):
-            axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
-            low, high = panel.window
-            axes.imshow(panel.image, cmap=panel.colours, vmin=low, vmax=max(high, low + 1e-12),
-                        interpolation="nearest")  # fmt: skip
-            axes.set_title(panel.title, fontsize=8, pad=3)
-            axes.set_axis_off()
-    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.22 / (len(rows) * height), 0.03, 0.14)
+            colours = _coloured(panel).repeat(repeat, axis=0).repeat(repeat, axis=1)
+            top, left = row * height + _TITLE_PX, column * width
+            canvas[top : top + colours.shape[0], left : left + colours.shape[1]] = colours
+            place = ((left + (width - _GAP_PX) / 2) / canvas.shape[1],
+                     1 - (top - 0.3 * _TITLE_PX) / canvas.shape[0])  # fmt: skip
+            figure.text(*place, panel.title, fontsize=8, ha="center", va="bottom")
+    figure.figimage(canvas, origin="upper", zorder=-1)
     return _address(figure)
+
+
+def _coloured(panel: Panel) -> np.ndarray:
+    """Red, green and blue of an image, (h, w, 3) from 0 to 1."""
+    low, high = panel.window
+    share = np.clip((panel.image - low) / max(high - low, 1e-12), 0, 1)
+    return np.asarray(colormaps[panel.colours](share)[..., :3])
 
 
 def lines_address(x: Sequence[float], series: Mapping[str, Sequence[float]], axis: str) -> str:
@@ -65,7 +76,7 @@ def lines_address(x: Sequence[float], series: Mapping[str, Sequence[float]], axi
         series: Name to values, as many as places.
         axis: What the places are.
     """
-    figure = Figure(figsize=(7.2, 2.6), dpi=96)
+    figure = Figure(figsize=(7.2, 2.6), dpi=_DPI)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(1, 1, 1)
     for index, (name, values) in enumerate(series.items()):

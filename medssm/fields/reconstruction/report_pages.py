@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from medssm.fields.reconstruction.evaluate import EvaluateConfig
 
 _RANKED_BY = "fastmri.foreground.ssim"
-_MOST_CURVES = 3
+_MOST_CURVES = 2
 
 
 class ReportMaker:
