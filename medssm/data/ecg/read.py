@@ -52,7 +52,7 @@ FORMATS = {
     ".npy": "npy", ".scp": "scp",
 }  # fmt: skip
 # tables and notes beside records, which are none
-_BESIDE = {"ptbxl_database.csv", "scp_statements.csv", "metadata.csv", "reference.csv"}
+_BESIDE = {"ptbxl_database.csv", "scp_statements.csv", "metadata.csv", "reference.csv", "dicomdir"}
 _PREFIX_BYTES = 132
 
 

@@ -1,6 +1,7 @@
 """Takes stock of a folder: every record read once, its row and findings; resumable by chunks."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ LOOK_S = 300.0
 _CHUNK = 128
 # below this many records other processes take longer to start than to read
 _WORTH_WORKERS = 600
+# PTB lays out its records by patient
+_PATIENT_FOLDER = re.compile(r"^patient[_-]?\d+$", re.IGNORECASE)
 # changes when a reader would answer differently for the same file
 _READERS_VERSION = 1
 
@@ -131,6 +134,8 @@ def scan_record(
     seconds = record_seconds(file)[0] if signal.seconds >= LOOK_S else record.seconds
     if row.patient:
         record = replace(record, patient_by="table")
+    elif not record.patient and _PATIENT_FOLDER.match(path.parent.name):
+        record = replace(record, patient=path.parent.name, patient_by="file")
     found = [replace(each, case=name) for each in signal.findings]
     return replace(record, seconds=round(seconds, 3)), found
 

@@ -120,6 +120,15 @@ def test_without_patients_the_challenge_goes_by_proxy(tmp_path):
     assert any("proxy" in line for line in answer.lines)
 
 
+def test_folders_of_patients_are_patients(tmp_path):
+    for i in range(4):
+        files.write_dat(tmp_path / "source" / f"patient00{i % 2}", f"s{i}_re", signal(i))
+    rows = "".join(f"s{i}_re,{code_of('AF')}\n" for i in range(4))
+    (tmp_path / "source" / "labels.csv").write_text("record,codes\n" + rows)
+    facts = plan_ecg(_study(tmp_path, "planner.folds=2")).facts
+    assert (facts["counts"]["patients"], facts["patient_by"]) == (2, {"file": 4})
+
+
 def test_own_splits_are_taken_and_leaking_ones_refused(tmp_path):
     _some(tmp_path, 6)
     write_record(tmp_path / "source", "Z00001", signal(0))
