@@ -42,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--modes", default="forward,step,step_saving_memory")
     parser.add_argument("names", nargs="*", help="sizes; all when none")
     chosen = parser.parse_args()
     file = RESULTS / f"reconstruction_cost_{'gpu' if chosen.gpu else 'cpu'}.json"
@@ -50,11 +51,11 @@ def main() -> None:
     device = "cuda" if chosen.gpu else "cpu"
     for name in chosen.names or CASES:
         rows = {mode: in_a_child("reconstruction_cost", "one", name, mode, chosen.threads, device)
-                for mode in ("forward", "step", "step_saving_memory")}  # fmt: skip
-        result["figures"][name] = rows
+                for mode in chosen.modes.split(",")}  # fmt: skip
+        result["figures"].setdefault(name, {}).update(rows)
         print(name, rows, flush=True)
-        result["machine"] = _machine(busy) | ({"gpu": torch.cuda.get_device_name()}
-                                              if chosen.gpu else {"threads": chosen.threads})  # fmt: skip
+        where = {"gpu": torch.cuda.get_device_name()} if chosen.gpu else {"threads": chosen.threads}
+        result["machine"] = _machine(busy) | where
         file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
