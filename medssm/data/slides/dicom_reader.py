@@ -63,13 +63,11 @@ class WsiDicomBackend:
         self._slide = wsidicom.WsiDicom.open([str(file) for file in series_of(path)[1]])
         # wsidicom numbers levels by their scale: 0, 1, 2, ..., with gaps
         self._levels = [int(level.level) for level in self._slide.levels]
-        finest = self._slide.levels[0]
-        spacing = finest.mpp
         self.scan = Scan(
             level_sizes=tuple(
                 (int(level.size.width), int(level.size.height)) for level in self._slide.levels
             ),
-            mpp=(float(spacing.width), float(spacing.height)),
+            mpp=_mpp(self._slide.levels[0]),
             magnification=None,
         )
 
@@ -84,3 +82,11 @@ class WsiDicomBackend:
     def close(self) -> None:
         """Let the files go."""
         self._slide.close()
+
+
+def _mpp(level: Any) -> tuple[float, float] | None:
+    """Micrometres a pixel; wsidicom raises where a file does not tell."""
+    try:
+        return float(level.mpp.width), float(level.mpp.height)
+    except Exception:
+        return None
