@@ -2,7 +2,10 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,6 +27,7 @@ _TAGS = (
     "LossyImageCompression", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
+_MAX_FRAMES = 100_000
 # JPEG baseline, extended, JPEG-LS near-lossless, JPEG 2000 and HTJ2K that may be lossy
 _LOSSY = (
     "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81",
@@ -130,16 +134,31 @@ def read_header(content: bytes, place: str, pseudonym: Pseudonym = str) -> Dicom
     pydicom = require("pydicom", EXTRA)
     stream = io.BytesIO(content)
     try:
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
-        at = stream.tell()
-        return _header(dataset, place, pseudonym, blake(content[at:]), blake(content))
-    except BadDataError:
-        raise
+        with quiet():
+            dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+            at = stream.tell()
+            return _header(dataset, place, pseudonym, blake(content[at:]), blake(content))
+    except BadDataError as error:
+        raise BadDataError(f"{place}: {error}") from None
     except Exception as error:
         raise BadDataError(
             f"{place}: the DICOM header cannot be read ({type(error).__name__}: {error}). Copy the "
             "file again from its source."
         ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom from printing values that it finds odd: they may be names."""
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _header(
@@ -204,6 +223,8 @@ def _planes(dataset: Any) -> tuple[Plane, ...]:
         from medssm.data.dicom.frames import enhanced_planes
 
         return enhanced_planes(dataset)
+    if frames > _MAX_FRAMES:
+        raise BadDataError(f"the header claims {frames:,} frames, more than {_MAX_FRAMES:,}.")
     if frames > 1:
         # several frames without a word on where they lie
         return tuple(_silent(frame) for frame in range(frames))

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from medssm.core.errors import BadDataError
 from medssm.core.extras import require
-from medssm.data.dicom.headers import EXTRA, DicomHeader, Plane
+from medssm.data.dicom.headers import EXTRA, DicomHeader, Plane, quiet
 from medssm.data.dicom.stacks import Slot, Stack, normal_of
 from medssm.data.reasons import Flag
 
@@ -51,7 +51,8 @@ def read_stack(stack: Stack, content_of: Callable[[str], bytes]) -> StackVolume:
     """
     flags = list(stack.flags)
     decoder = _Decoder(content_of)
-    planes = [None if slot is None else _values(slot, decoder, flags) for slot in stack.slots]
+    with quiet():
+        planes = [None if slot is None else _values(slot, decoder, flags) for slot in stack.slots]
     voxels = np.stack(_without_holes(planes), axis=-1)
     affine = _affine(stack)
     if stack.tilted:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from medssm.data.dicom.volumes import read_stack
+from medssm.data.readers.size import check_memory
 from medssm.data.reasons import Flag, Reason
 from medssm.data.volume_files import BLOCK, pack_bits
 from medssm.fields.pretraining.archive_config import PrepareConfig
@@ -33,6 +34,7 @@ from medssm.fields.pretraining.selection import VolumeSpec
 HU_RANGE = (-1024, 3071)
 # numbers that a volume without HU is spread over
 _LEVELS = 16383
+_FLOAT = 4
 FORMAT = 1
 
 
@@ -151,6 +153,9 @@ def picture(voxels: np.ndarray, is_hu: bool) -> np.ndarray:
 def _read(spec: VolumeSpec, source: Path) -> tuple[Frame, list[str], int]:
     """Voxels as stored, flags, and how many planes the stack has."""
     if spec.stack is not None:
+        header = spec.stack.first.header
+        shape = (header.columns, header.rows, len(spec.stack.slots))
+        check_memory(Path(header.place), shape, _FLOAT)
         whole: Callable[[str], bytes] = lambda name: content_of(source, place_named(name))  # noqa: E731
         found = read_stack(spec.stack, whole)
         flags = [str(flag) for flag in found.flags]
