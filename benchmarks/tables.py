@@ -8,7 +8,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = [ROOT / "docs" / "backends.md", ROOT / "README.md"]
+PAGES = [ROOT / "docs" / "backends.md", ROOT / "docs" / "pathology.md", ROOT / "README.md"]
 CONTEST = "equal_time_dataset004_hippocampus.json"
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -29,6 +29,11 @@ def render(page: str) -> str:
     if (RESULTS / CONTEST).exists():
         figures = json.loads((RESULTS / CONTEST).read_text(encoding="utf-8"))
         results["contest"] = {"figures": figures}
+
+    for part in ("mil", "bag_layer"):
+        if (RESULTS / f"{part}.json").exists():
+            figures = json.loads((RESULTS / f"{part}.json").read_text(encoding="utf-8"))
+            results[part] = {"figures": figures}
 
     def block(match: re.Match[str]) -> str:
         part = match[2]
@@ -55,7 +60,8 @@ def _prototype(figures: dict[str, Any]) -> list[str]:
 def _absent(part: str) -> str:
     if part == "profile_before":
         return "Not kept."
-    command = "python -m benchmarks --gpu" if part == "gpu" else f"python -m benchmarks {part}"
+    own = {"gpu": " --gpu", "mil": ".mil FOLDER", "bag_layer": ".bag_layer"}
+    command = f"python -m benchmarks{own.get(part, f' {part}')}"
     return f"Not measured yet; `{command}` takes the figures."
 
 
@@ -179,6 +185,39 @@ def _contest(figures: dict[str, Any]) -> list[str]:
     return [where, "", *_table(heads, rows)]
 
 
+def _mil(figures: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for data, table in figures["rows"].items():
+        rows = [
+            [name, ", ".join(f"{each:.3f}" for each in row["accuracy"]), f"{row['mean']:.3f}",
+             f"{row['auc']:.3f}", row.get("against_abmil"), f"{max(row['seconds']):.0f}"]
+            for name, row in table.items()
+        ]  # fmt: skip
+        heads = [data.partition("_")[2], "accuracy a seed", "mean", "AUC",
+                 "less ABMIL, ± paired standard error", "seconds a seed"]  # fmt: skip
+        lines += [*_table(heads, rows), ""]
+    machine, runs = figures["machine"], figures["runs"]
+    times = ", ".join(f"{len(run['models'])} models in {run['seconds']:.0f} s" for run in runs)
+    return [*lines, f"{machine['threads']} threads of an {machine['processor']}: {times}."]
+
+
+def _bag_layer(figures: dict[str, Any]) -> list[str]:
+    rows = [
+        [who, row["tokens"], f"{row['seconds']:.1f}", row["us_per_token"], row["peak_mb"],
+         row.get("times_slower")]
+        for who in ("streamed", "loop")
+        for row in figures[who]
+    ]  # fmt: skip
+    heads = ["", "tiles", "seconds", "µs a tile", "peak of the process, MB", "loop / streamed"]
+    machine = figures["machine"]
+    return [
+        *_table(heads, rows), "",
+        f"{machine['threads']} threads of an {machine['processor']}; Python, torch and the layer "
+        f"alone take {figures['start']['peak_mb']} MB. Streamed and loop differ by "
+        f"{figures['difference']:.0e} at most.",
+    ]  # fmt: skip
+
+
 _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "scan": _scan,
     "prototype": _prototype,
@@ -190,4 +229,6 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "profile_before": _profile,
     "gpu": _gpu,
     "contest": _contest,
+    "mil": _mil,
+    "bag_layer": _bag_layer,
 }
