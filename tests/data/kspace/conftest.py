@@ -1,4 +1,4 @@
-"""k-space files stand on the extra `mri`, and the raw ones of the tests on ISMRMRD's own library."""
+"""k-space files stand on the extra `mri`, raw ones of the tests on ISMRMRD's own library."""
 
 from importlib.util import find_spec
 

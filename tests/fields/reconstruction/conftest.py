@@ -1,4 +1,4 @@
-"""Reconstruction stands on the extra `mri`; where it is missing these tests have nothing to test."""
+"""Reconstruction stands on the extra `mri`; without it there is nothing to test here."""
 
 from importlib.util import find_spec
 
