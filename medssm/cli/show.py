@@ -18,10 +18,13 @@ from medssm.core.signature import describe, hints_of, parameters_of
 # what the user calls a table -> where its names stand
 TABLES = {
     "networks": "medssm.networks:NETWORKS",
+    "bag_networks": "medssm.networks:BAG_NETWORKS",
     "mixers": "medssm.layers.mixers:MIXERS",
     "losses": "medssm.losses:LOSSES",
     "metrics": "medssm.metrics:METRICS",
     "readers": "medssm.data.readers:READERS",
+    "slide_readers": "medssm.data.slides:READERS",
+    "encoders": "medssm.fields.pathology.encoders:ENCODERS",
     "fields": "medssm.fields:FIELDS",
 }
 # dataclasses whose keys a command line may set: the section of the configuration -> its class
