@@ -158,7 +158,7 @@ def train_config(
     if not isinstance(network, Mapping) or "name" not in network:
         raise UsageError(
             f"network={network!r}: a study needs a network with a name. Take network=FILE; "
-            "`medssm show networks` lists them."
+            "`medssm show bag_networks` lists them."
         )
     if "steps_per_epoch" in _mapping(content, "trainer"):
         raise UsageError(

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from medssm.core.errors import UsageError
 from medssm.networks.keymaps.bag_hints import in_our_words, require_said
 from medssm.networks.keymaps.rules import KeyMap, Rule
 
@@ -105,7 +106,19 @@ def infer_clam(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-CLAM = KeyMap(layouts=(CLAM_RULES,), infer=infer_clam, hints=_hints())
+def clam_hints(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's words as our arguments; the attention is always gated, as CLAM's default is.
+
+    Raises:
+        UsageError: The weights are said to be without a gate.
+    """
+    said = in_our_words({key: value for key, value in given.items() if key != "gate"})
+    if not given.get("gate", True) or "attention_net.3.attention_a.0.weight" not in state:
+        raise UsageError("these are weights of CLAM without a gate, which is not built here.")
+    return said
+
+
+CLAM = KeyMap(layouts=(CLAM_RULES,), infer=infer_clam, hints=clam_hints)
 
 
 # -- S4 ------------------------------------------------------------------------------------------
