@@ -18,6 +18,7 @@ _MOSTLY = 0.5
 # III against II - I, in mV
 _IDENTITY_MV = 0.1
 _RAIL = 32767
+_IMPOSSIBLE_MV = 10_000.0
 _FEWEST_ON_RAIL = 3
 
 
@@ -30,13 +31,20 @@ def to_millivolts(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
     values = raw.values.astype(np.float32, copy=False)
     clipped = np.zeros(values.shape, dtype=bool)
     if raw.counts_per_mv is None:
-        return values, clipped
+        return _possible(values), clipped
     if float(np.nanmax(np.abs(values), initial=0.0)) >= _RAIL:
         clipped = _long_runs(np.abs(values) >= _RAIL, _FEWEST_ON_RAIL)
         values = np.where(clipped, np.float32(np.nan), values)
     baselines = raw.baselines if raw.baselines is not None else np.zeros(len(values))
     millivolts = (values - baselines[:, None]) / raw.counts_per_mv[:, None]
-    return millivolts.astype(np.float32), clipped
+    return _possible(millivolts.astype(np.float32)), clipped
+
+
+def _possible(millivolts: np.ndarray) -> np.ndarray:
+    """NaN for what no electrode can give: infinities, and numbers of broken files."""
+    # broken files hold bit patterns that complain when they are compared
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(millivolts) < _IMPOSSIBLE_MV, millivolts, np.float32(np.nan))
 
 
 def _long_runs(flags: np.ndarray, least: int) -> np.ndarray:
