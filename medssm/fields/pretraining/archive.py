@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssm.core.errors import BadDataError, UsageError
+from medssm.core.files import read_json
 from medssm.core.log import warn
 from medssm.data.reasons import Reason
 from medssm.runs.answer import Answer, table
 from medssm.runs.datasets import register_dataset
 from medssm.runs.field import ImportRequest, StudyRequest
-from medssm.runs.workspace import Workspace
+from medssm.runs.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     from medssm.fields.pretraining.archive_study import ArchiveStudy
@@ -63,8 +64,7 @@ def preprocess_pretraining(request: StudyRequest) -> Answer:
     from medssm.fields.pretraining.archive_study import open_study
 
     study = open_study(request)
-    plan, collection = fill_store(study)
-    report = collection.report
+    plan, report = fill_store(study)
     failed = sum(report["volumes_left_out"].get(reason, 0) for reason in _FAULTS)
     bound = study.settings.preprocess.max_failed_share
     lines = [
@@ -99,10 +99,18 @@ def _following(
 
 
 def ensure_store(request: StudyRequest) -> Workspace:
-    """The workspace of an archive whose store is filled; done where it is missing or stale."""
+    """The workspace of an archive whose store is filled; done where it is missing or stale.
+
+    A store that was brought here without its archive is taken as it is.
+    """
     from medssm.fields.pretraining.archive_fill import fill_store
     from medssm.fields.pretraining.archive_study import open_study
 
+    workspace = open_workspace(request.dataset, request.home)
+    source = Path(str(read_json(workspace.raw_folder / "dataset.json").get("source", "")))
+    if not source.is_dir() and (workspace.preprocessed / "volumes.csv").is_file():
+        warn("%s is not here; its store is taken as it is.", source)
+        return workspace
     # whoever trains wants all of it, not a shard
     words = tuple(word for word in request.overrides if not word.startswith("preprocess.shard="))
     study = open_study(replace(request, overrides=words))

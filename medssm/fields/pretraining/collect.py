@@ -36,19 +36,6 @@ class Outcome:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Collection:
-    """The state of a whole archive.
-
-    Args:
-        outcomes: Of every volume by id.
-        report: What report.json holds.
-    """
-
-    outcomes: Mapping[str, Outcome]
-    report: Mapping[str, Any]
-
-
 def collect(
     folder: Path,
     selection: Selection,
@@ -56,7 +43,7 @@ def collect(
     modality: str,
     blocked: BlockList,
     pseudonyms: Pseudonyms,
-) -> Collection:
+) -> dict[str, Any]:
     """Bring together what is stored; the same store gives the same tables.
 
     Args:
@@ -66,6 +53,9 @@ def collect(
         modality: "CT" or "any".
         blocked: Test cases of downstream tasks.
         pseudonyms: For the files in the ledger.
+
+    Returns:
+        What report.json holds.
     """
     recipe = config.recipe(modality)
     outcomes, records = _outcomes(folder, selection.volumes, recipe)
@@ -85,7 +75,7 @@ def collect(
     _write_ledger(folder, selection, outcomes, pseudonyms)
     report = _report(selection, outcomes, kept, splits)
     write_json(folder / "report.json", report)
-    return Collection(outcomes, report)
+    return report
 
 
 def _outcomes(

@@ -2,18 +2,21 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medssm.core.errors import BadDataError, UsageError
-from medssm.core.files import read_json
+from medssm.core.files import TEMPORARY_MARK, read_json
 from medssm.fields.pretraining.archive import (
+    ensure_store,
     import_archive,
     plan_pretraining,
     preprocess_pretraining,
     recognise,
 )
+from medssm.fields.pretraining.archive_fill import at_work
 from medssm.fields.pretraining.archive_study import open_study
 from medssm.fields.pretraining.store import open_store
 from medssm.runs.field import ImportRequest, StudyRequest
@@ -221,6 +224,42 @@ def test_a_damaged_store_file_is_made_again(tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     study.run()
     assert _bytes(study.folder / "store") == before
+
+
+def test_a_store_without_its_archive_is_taken_as_it_is(tmp_path, caplog):
+    for seed in range(2):
+        nifti(tmp_path / f"scans/{seed}.nii.gz", phantom(seed), np.diag([4.0, 4.0, 4.0, 1.0]))
+    study = Study(tmp_path / "scans", tmp_path / "home")
+    study.run()
+    (tmp_path / "scans").rename(tmp_path / "elsewhere")
+    workspace = ensure_store(study.request)
+    assert len(open_store(workspace).volumes) == 2
+    with pytest.raises(BadDataError, match="is not there"):
+        study.run()
+
+
+def test_a_training_needs_no_repetition_of_what_was_said(tmp_path):
+    for seed in range(2):
+        nifti(tmp_path / f"scans/{seed}.nii.gz", phantom(seed), np.diag([4.0, 4.0, 4.0, 1.0]))
+    study = Study(tmp_path / "scans", tmp_path / "home")
+    study.run("preprocess.spacing_mm=3", "archive.patient='(.)'", "preprocess.val_share=0.3")
+    before = _bytes(study.folder)
+    ensure_store(replace(study.request, overrides=("preprocess.shard=0/7",)))
+    assert _bytes(study.folder) == before
+
+
+def test_nobody_sweeps_where_another_works(tmp_path):
+    nifti(tmp_path / "scans/0.nii.gz", phantom(0), np.diag([4.0, 4.0, 4.0, 1.0]))
+    study = Study(tmp_path / "scans", tmp_path / "home")
+    study.run()
+    part = study.folder / "store" / f"{TEMPORARY_MARK}01234567-x.b2nd"
+    part.touch()
+    with at_work(study.folder) as alone:
+        assert alone
+        study.run()
+        assert part.exists()
+    study.run()
+    assert not part.exists()
 
 
 def test_a_patient_pattern_keeps_files_of_one_person_together(tmp_path):
