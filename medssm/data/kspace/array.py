@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def map_array(path: Path) -> np.ndarray:
         raise BadDataError(f"{path}: the file does not exist.")
     try:
         values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, TokenError) as error:
         raise BadDataError(
             f"{path}: not a readable .npy file ({error}); copy it again from its source."
         ) from None

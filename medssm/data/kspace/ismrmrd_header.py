@@ -1,6 +1,7 @@
 """The XML header of ISMRMRD, as far as images need it: sizes, fields of view, limits, coils."""
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ import numpy as np
 from medssm.core.errors import BadDataError
 
 _NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
+_LARGEST = 1 << 16
 _MEND = "write the file again with a complete ISMRMRD header (schema ismrmrd.xsd)"
 
 
@@ -128,12 +130,15 @@ class _Fields:
         if not text:
             return None
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
+            number = float("nan")
+        if not isfinite(number):
             raise BadDataError(
                 f"{self.path}: its ISMRMRD header says {text!r} in {place}. Expected a number; "
                 f"{_MEND}."
-            ) from None
+            )
+        return number
 
     def whole(self, place: str) -> int | None:
         number = self.number(place)
@@ -141,7 +146,15 @@ class _Fields:
 
     def matrix(self, space: str, kind: str) -> tuple[int, int, int] | None:
         x, y, z = (self.whole(f"encoding/{space}/{kind}/{axis}") for axis in "xyz")
-        return None if x is None or y is None else (x, y, 1 if z is None else z)
+        if x is None or y is None:
+            return None
+        size = (x, y, 1 if z is None else z)
+        if min(size) < 1 or max(size) > _LARGEST:
+            raise BadDataError(
+                f"{self.path}: its ISMRMRD header says {kind} {size} in {space}. Expected 1 to "
+                f"{_LARGEST}; {_MEND}."
+            )
+        return size
 
     def lengths(self, space: str) -> tuple[float, float, float] | None:
         x, y, z = (self.number(f"encoding/{space}/fieldOfView_mm/{axis}") for axis in "xyz")

@@ -31,7 +31,10 @@ _ONE_OF = ("contrast", "phase", "repetition", "set")
 def raw_group(file: Any) -> str | None:
     """The group of a file that holds acquisitions, or None where it is no raw ISMRMRD."""
     for name, group in file.items():
-        if hasattr(group, "keys") and {"xml", "data"} <= set(group.keys()):
+        if not hasattr(group, "keys") or not {"xml", "data"} <= set(group.keys()):
+            continue
+        kind = getattr(group["data"], "dtype", None)
+        if kind is not None and {"head", "data"} <= set(kind.names or ()):
             return str(name)
     return None
 

@@ -97,6 +97,8 @@ def _open_h5(path: Path, file: Any) -> KspaceVolume:
     if "kspace" not in file:
         raise BadDataError(f"{path}: holds {', '.join(file) or 'nothing'}. Expected {_LAYOUTS}.")
     kspace = file["kspace"]
+    if not hasattr(kspace, "dtype"):
+        raise BadDataError(f"{path}: kspace is a group. Expected a dataset, {_LAYOUTS}.")
     if np.issubdtype(kspace.dtype, np.complexfloating) and kspace.ndim in (3, 4):
         return open_fastmri(path, file)
     if np.issubdtype(kspace.dtype, np.floating) and kspace.ndim == 4:

@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from medssm.core.errors import BadDataError, UsageError
+from medssm.core.errors import BadDataError, MedssmError, UsageError
 from medssm.data.kspace.cfl import write_cfl
 from medssm.data.kspace_writers import write_fastmri
 from medssm.data.readers.kspace import kspace_files, open_kspace
@@ -357,6 +357,44 @@ def test_raw_files_that_contradict_their_header_are_refused(tmp_path):
     plain = raw_header((16, 16, 1), (16, 16, 1), 2)
     with pytest.raises(BadDataError, match=r"noise.h5: none of 1 acquisitions is an imaging line"):
         open_kspace(raw_file(tmp_path / "noise.h5", plain, noise))
+
+
+def _read_all(path):
+    """What a file gives, or nothing where it is answered with an error of ours."""
+    try:
+        volume = open_kspace(path)
+        for index in range(min(volume.slices, 3)):
+            volume.read(index)
+            volume.reference(index)
+    except MedssmError as error:
+        assert path.name in str(error)  # noqa: PT017 - either outcome is right
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damage_is_answered_and_never_a_traceback(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    array = tmp_path / "a.npy"
+    np.save(array, multi_coil(slices=1, coils=2, size=(16, 16)))
+    content = bytearray(array.read_bytes())
+    for place in rng.integers(0, 200, size=rng.integers(1, 12)):
+        content[place] = rng.integers(256)
+    array.write_bytes(bytes(content[: rng.integers(len(content))] if seed % 3 == 0 else content))
+    _read_all(array)
+    made = fastmri_file(tmp_path / "b.h5", slices=1, coils=2, size=(40, 40))
+    content = bytearray(made.read_bytes())
+    first, last = content.find(b"<?xml"), content.find(b"</ismrmrdHeader>")
+    for place in rng.integers(first, last, size=rng.integers(1, 6)):
+        content[place] = rng.integers(32, 127)
+    made.write_bytes(content)
+    _read_all(made)
+
+
+def test_a_header_of_impossible_sizes_is_refused(tmp_path):
+    path = fastmri_file(tmp_path / "a.h5")
+    for was, now in ((b"<x>48</x>", b"<x>00</x>"), (b"<x>00</x>", b"<x>-9</x>")):
+        path.write_bytes(path.read_bytes().replace(was, now))
+        with pytest.raises(BadDataError, match=r"says matrixSize .* in encodedSpace"):
+            open_kspace(path)
 
 
 def test_folders_give_their_files_without_unfinished_ones(tmp_path):
