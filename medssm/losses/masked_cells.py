@@ -7,8 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from medssm.layers.masking import Visible
-
 EPS = 1e-6
 CONSTANT = 1e-6
 """A cell whose variance lies below this has nothing to learn from."""
@@ -81,7 +79,7 @@ def cell_targets(image: Tensor, grid: Sequence[int]) -> CellTargets:
 
 
 def masked_cell_loss(
-    predicted: Tensor, image: Tensor, visible: Visible, skip_constant: bool = True
+    predicted: Tensor, image: Tensor, seen: Tensor, skip_constant: bool = True
 ) -> CellLoss:
     """Mean squared error of hidden cells in normalised values.
 
@@ -91,19 +89,20 @@ def masked_cell_loss(
     Args:
         predicted: Normalised cells laid out as the image.
         image: What was to be seen.
-        visible: The cells that were seen; they do not count.
+        seen: True where a cell was seen; those do not count.
         skip_constant: Leave constant cells out. The published code counts them.
 
     Shape:
-        predicted, image: (B, C, *S).
+        predicted, image: (B, C, *S), seen: (B, *F) bool.
 
     Source:
         Tan et al., "MambaMIM", 2025; He et al., "Masked autoencoders", 2022.
     """
-    target = cell_targets(image, visible.grid)
-    hidden = visible.flat.logical_not()
+    grid = seen.shape[1:]
+    target = cell_targets(image, grid)
+    hidden = seen.flatten(1).logical_not()
     counted = hidden & target.varies if skip_constant else hidden
-    guess = to_cells(predicted.float(), visible.grid)
+    guess = to_cells(predicted.float(), grid)
     error = (guess - target.values).square().mean(dim=-1)
     plain = target.values.square().mean(dim=-1)
     total = counted.sum().clamp_min(1)
@@ -118,14 +117,15 @@ def masked_cell_loss(
     )
 
 
-def restored(predicted: Tensor, image: Tensor, visible: Visible) -> Tensor:
+def restored(predicted: Tensor, image: Tensor, seen: Tensor) -> Tensor:
     """The image with hidden cells as predicted, given back the mean and deviation they had.
 
     Shape:
-        predicted, image: (B, C, *S), result the same.
+        predicted, image: (B, C, *S), seen: (B, *F) bool, result as the image.
     """
-    target = cell_targets(image, visible.grid)
-    guess = to_cells(predicted.float(), visible.grid) * target.deviation + target.mean
-    seen = to_cells(image.float(), visible.grid)
-    cells = torch.where(visible.flat.unsqueeze(-1), seen, guess)
-    return from_cells(cells, visible.grid, image.shape[2:])
+    grid = seen.shape[1:]
+    target = cell_targets(image, grid)
+    guess = to_cells(predicted.float(), grid) * target.deviation + target.mean
+    plain = to_cells(image.float(), grid)
+    cells = torch.where(seen.flatten(1).unsqueeze(-1), plain, guess)
+    return from_cells(cells, grid, image.shape[2:])

@@ -22,7 +22,7 @@ from medssm.training.config import TrainerConfig
 from medssm.training.ema import WeightAverage
 from medssm.training.interruption import Interruption
 from medssm.training.log_files import MetricsFile
-from medssm.training.optimizers import weight_decay_at
+from medssm.training.optimizers import set_rates
 from medssm.training.order import STREAM_DROPOUT, words_of
 from medssm.training.ranks import highest_of_ranks, mean_over_ranks
 from medssm.training.schedules import learning_rate_share
@@ -145,10 +145,7 @@ class Course(Callback):
             self.clock.progress(self.state.step, self.clock.elapsed_s)
         )
         share = learning_rate_share(learning.schedule, self.state.step, self.state.progress)
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = learning.optimizer.lr * share
-            if group["weight_decay"]:
-                group["weight_decay"] = weight_decay_at(learning.optimizer, self.state.progress)
+        set_rates(trainer.optimizers[0], learning.optimizer, share, self.state.progress)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Task, outputs: Any, batch: Any, batch_idx: int

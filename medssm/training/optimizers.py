@@ -79,7 +79,18 @@ def weight_decay_at(config: OptimizerConfig, progress: float) -> float:
     return config.weight_decay + share * (config.final_weight_decay - config.weight_decay)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group the same learning rate."""
+def set_rates(
+    optimizer: torch.optim.Optimizer, config: OptimizerConfig, share: float, progress: float
+) -> None:
+    """Give every group its learning rate and weight decay of this step.
+
+    Args:
+        optimizer: As `build_optimizer` made it: a group without decay stays without.
+        config: What it was made of.
+        share: Part of the top learning rate.
+        progress: How far the run has come, 0 to 1.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = config.lr * share
+        if group["weight_decay"]:
+            group["weight_decay"] = weight_decay_at(config, progress)

@@ -114,7 +114,7 @@ def _masked(case: Case) -> tuple[Made, tuple[float, float]]:
     grid = tuple(size // cell for size, cell in zip(x.shape[2:], network.divisors, strict=True))
     visible = visible_from_ids(torch.tensor(case["visible_ids"]), grid)
     raw = network(x, visible)
-    cost = masked_cell_loss(raw, x, visible)
+    cost = masked_cell_loss(raw, x, visible.cells)
     cost.loss.backward()
     _check_gradients(case, network)
     with torch.no_grad():
@@ -122,7 +122,7 @@ def _masked(case: Case) -> tuple[Made, tuple[float, float]]:
         filled = [*reversed(network.filled(maps, visible))]
         dense = zip(network.reconstruction.densify, filled, strict=False)
         made = {f"densified{i}": conv(each).movedim(-1, 1) for i, (conv, each) in enumerate(dense)}
-    made |= {"decoder_raw": raw, "output": restored(raw, x, visible), "loss": cost.loss}
+    made |= {"decoder_raw": raw, "output": restored(raw, x, visible.cells), "loss": cost.loss}
     return {**made, **_maps("enc", maps)}, WHOLE
 
 

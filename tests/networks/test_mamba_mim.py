@@ -58,7 +58,7 @@ def test_the_loss_reaches_every_parameter_in_any_box(name: str, spatial_dims: in
     x, visible = batch(network, spatial_dims)
     made = network(x, visible)
     assert made.shape == x.shape
-    masked_cell_loss(made, x, visible).loss.backward()
+    masked_cell_loss(made, x, visible.cells).loss.backward()
     silent = [key for key, each in network.named_parameters() if each.grad is None]
     # the finest skip belongs to segmentation alone
     assert [
@@ -84,7 +84,7 @@ def test_scans_and_fillers_learn(scan: str, filler: str) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     losses = []
     for _ in range(6):
-        losses.append(masked_cell_loss(network(x, visible), x, visible).loss)
+        losses.append(masked_cell_loss(network(x, visible), x, visible.cells).loss)
         optimizer.zero_grad()
         losses[-1].backward()
         optimizer.step()
@@ -96,7 +96,7 @@ def test_recomputing_gives_the_same_gradients() -> None:
     again.load_state_dict(plain.state_dict())
     x, visible = batch(plain, 3)
     for network in (plain, again):
-        masked_cell_loss(network(x, visible), x, visible).loss.backward()
+        masked_cell_loss(network(x, visible), x, visible.cells).loss.backward()
     for (key, one), (_, other) in zip(
         plain.named_parameters(), again.named_parameters(), strict=True
     ):

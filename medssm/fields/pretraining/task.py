@@ -52,7 +52,9 @@ class PretrainingTask(Task):
         """The masked loss, what predicting the mean would cost, and the share left out."""
         image = batch["image"]
         visible = visible_from_ids(batch["ids"], self.grid)
-        cost = masked_cell_loss(self.network(image, visible), image, visible, self.skip_constant)
+        cost = masked_cell_loss(
+            self.network(image, visible), image, visible.cells, self.skip_constant
+        )
         return {"loss": cost.loss, "baseline": cost.baseline, "skipped": cost.skipped}
 
     @torch.no_grad()
@@ -69,9 +71,9 @@ class PretrainingTask(Task):
                 visible = visible_from_ids(ids[None].to(self.device), self.grid)
                 with self._precision():
                     made = self.network(x, visible)
-                costs.append(masked_cell_loss(made, x, visible, self.skip_constant))
+                costs.append(masked_cell_loss(made, x, visible.cells, self.skip_constant))
                 if len(drawn) < self.pictures:
-                    drawn.append((name, x, visible, restored(made, x, visible)))
+                    drawn.append((name, x, visible, restored(made, x, visible.cells)))
         finally:
             self.network.train()
         self._draw(drawn)

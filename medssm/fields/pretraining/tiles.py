@@ -86,10 +86,10 @@ def through(network: nn.Module, voxels: np.ndarray, tiling: Tiling) -> TiledResu
         visible = random_visible(1, grid, tiling.mask_ratio, generator).to(device)
         x = torch.from_numpy(cut.reshape(1, 1, *tiling.crop)).to(device)
         guess = network(x, visible)
-        costs.append(masked_cell_loss(guess, x, visible, tiling.skip_constant))
+        costs.append(masked_cell_loss(guess, x, visible.cells, tiling.skip_constant))
         vectors.append(network.embeddings(x)[0].float().cpu().numpy())  # type: ignore[operator]
         at, part = inside
-        made[at] = restored(guess, x, visible).cpu().numpy().reshape(size)[part]
+        made[at] = restored(guess, x, visible.cells).cpu().numpy().reshape(size)[part]
         seen[at] = visible.at(tiling.crop)[0, ..., 0].cpu().numpy().reshape(size)[part]
     told = [cost for cost in costs if float(cost.baseline) > 0]
     return TiledResult(
