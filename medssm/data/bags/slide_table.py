@@ -29,7 +29,6 @@ class SlideRow:
         months: Time to the event or to the last visit, or None.
         event: Whether the event was seen (False where censored), or None.
         mpp: Micrometres a pixel at level 0, where the file does not say it.
-        file: Path of the slide or its features, relative to the table, or None.
     """
 
     slide: str
@@ -38,7 +37,6 @@ class SlideRow:
     months: float | None = None
     event: bool | None = None
     mpp: float | None = None
-    file: str | None = None
 
 
 def slide_id(text: str) -> str:
@@ -55,7 +53,7 @@ def read_slide_table(file: Path) -> dict[str, SlideRow]:
 
     Args:
         file: A CSV with slide_id and, as far as known, case_id, label, survival_months with
-            censorship (1 = censored) or event (1 = seen), mpp, file. Ids are text: 0012 stays 0012.
+            censorship (1 = censored) or event (1 = seen), mpp. Ids are text: 0012 stays 0012.
 
     Returns:
         Rows by slide, in the order of the file.
@@ -109,7 +107,8 @@ def write_slide_table(file: Path, rows: Iterable[SlideRow]) -> Path:
         header.append("label")
     if any(row.months is not None for row in rows):
         header += ["censorship", "survival_months"]
-    header += [name for name in ("mpp", "file") if any(getattr(row, name) for row in rows)]
+    if any(row.mpp is not None for row in rows):
+        header.append("mpp")
     with atomic_path(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
@@ -121,7 +120,6 @@ def write_slide_table(file: Path, rows: Iterable[SlideRow]) -> Path:
                 "censorship": None if row.event is None else int(not row.event),
                 "survival_months": row.months,
                 "mpp": row.mpp,
-                "file": row.file,
             }
             writer.writerow(["" if cells[name] is None else cells[name] for name in header])
     return file
@@ -169,7 +167,6 @@ def _row(cells: Mapping[str, str], where: str) -> SlideRow:
         months=months,
         event=event,
         mpp=_number(cells, "mpp", where),
-        file=cells.get("file") or None,
     )
 
 

@@ -50,7 +50,7 @@ def test_survival_has_months_and_events(tmp_path):
 
 def test_what_is_written_comes_back(tmp_path):
     rows = [
-        SlideRow("0012", "p", "a", mpp=0.25, file="x/0012.svs"),
+        SlideRow("0012", "p", "a", mpp=0.25),
         SlideRow("b", "q", "c", mpp=None),
     ]
     assert list(read_slide_table(write_slide_table(tmp_path / "a.csv", rows)).values()) == rows
