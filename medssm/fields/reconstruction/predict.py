@@ -30,9 +30,9 @@ from medssm.fields.reconstruction.uncertainty import (
 from medssm.fields.reconstruction.volumes import (
     SliceImage,
     VolumesConfig,
-    VolumesReport,
     predict_volumes,
 )
+from medssm.fields.reconstruction.volumes_report import VolumesReport
 from medssm.inference.device import choose_device, describe_device
 from medssm.mri.coils import combine, rss
 from medssm.mri.fourier import ifft2

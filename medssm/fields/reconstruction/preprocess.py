@@ -23,10 +23,10 @@ from medssm.core.files import (
 )
 from medssm.core.log import Progress, say, warn
 from medssm.core.signature import make
-from medssm.data.kspace.array import map_array
 from medssm.data.kspace.volume import KspaceVolume
 from medssm.data.readers.kspace import open_kspace
 from medssm.fields.reconstruction.baselines import espirit_maps, reconstruct
+from medssm.fields.reconstruction.cached_volume import open_volume
 from medssm.fields.reconstruction.case_check import check_slices
 from medssm.fields.reconstruction.plan import ensure_plan
 from medssm.fields.reconstruction.plan_file import ReconPlan
@@ -57,22 +57,6 @@ class PreprocessConfig:
     method: Literal["cg_sense", "l1_wavelet", "total_variation"] = "l1_wavelet"
     lamda: float = 0.005
     iterations: int = 100
-
-
-@dataclass(frozen=True)
-class CachedSource:
-    """Slices of the copy in the preprocessed folder; references stay where they were."""
-
-    path: Path
-    original: KspaceVolume
-
-    def read(self, index: int) -> np.ndarray:
-        """Samples of a slice."""
-        return np.array(map_array(self.path)[index])
-
-    def reference(self, index: int) -> np.ndarray | None:
-        """The stored reconstruction of a slice."""
-        return self.original.source.reference(index)
 
 
 def preprocess_reconstruction(request: StudyRequest) -> Answer:
@@ -181,18 +165,20 @@ def ensure_images(
     return [workspace.preprocessed / IMAGES / f"{name}.npy" for name in done]
 
 
+def copy_of(workspace: Workspace, plan: ReconPlan, name: str) -> Path | None:
+    """The copy of a case in the preprocessed folder, or None where there is none that fits."""
+    copy = workspace.preprocessed / KSPACE / f"{name}.npy"
+    return copy if _fits(copy, _made_of(plan, name, {})) else None
+
+
 def open_case(workspace: Workspace, plan: ReconPlan, name: str) -> KspaceVolume:
     """A case of the plan, from the cache where there is a copy that fits.
 
     Raises:
         BadDataError: As `open_kspace`.
     """
-    volume = open_kspace(Path(plan.cases[name].path))
-    volume = replace(volume, name=name, patient=plan.cases[name].patient)
-    copy = workspace.preprocessed / KSPACE / f"{name}.npy"
-    if _fits(copy, _made_of(plan, name, {})):
-        return replace(volume, source=CachedSource(copy, volume))
-    return volume
+    volume = open_volume(Path(plan.cases[name].path), copy_of(workspace, plan, name))
+    return replace(volume, name=name, patient=plan.cases[name].patient)
 
 
 def _cache_case(workspace: Workspace, plan: ReconPlan, name: str, force: bool) -> None:

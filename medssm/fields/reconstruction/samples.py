@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medssm.core.errors import BadDataError
-from medssm.data.readers.kspace import open_kspace
+from medssm.fields.reconstruction.cached_volume import open_volume
 from medssm.fields.reconstruction.masks_of_cases import drawn
 from medssm.fields.reconstruction.phantoms import head_phantom
 from medssm.fields.reconstruction.preparation import Preparation, Prepared, prepare
@@ -124,12 +124,14 @@ class SlicePlace:
         case: The file's case.
         index: Its number there.
         shape: Coils, rows and columns.
+        copy: Its samples in the preprocessed folder, where the file is slow to read.
     """
 
     path: Path
     case: str
     index: int
     shape: tuple[int, int, int]
+    copy: Path | None = None
 
 
 class MeasuredSamples(Dataset[Sample]):
@@ -171,7 +173,7 @@ class MeasuredSamples(Dataset[Sample]):
 
     def slice(self, place: SlicePlace, seed: tuple[int, ...] | str) -> Sample:
         """One slice with the mask of a seed."""
-        volume = open_kspace(place.path)
+        volume = open_volume(place.path, place.copy)
         kspace = complex_tensor(volume.read(place.index))
         sampling = self.stream.sampling
         mask = drawn(sampling, place.shape[1:], place.case if sampling.by_file else seed)

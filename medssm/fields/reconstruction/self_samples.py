@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medssm.core.errors import BadDataError
-from medssm.data.readers.kspace import open_kspace
+from medssm.fields.reconstruction.cached_volume import open_volume
 from medssm.fields.reconstruction.masks_of_cases import drawn, fixed, own
 from medssm.fields.reconstruction.preparation import prepare
 from medssm.fields.reconstruction.samples import Sample, SlicePlace, Stream, complex_tensor
@@ -70,7 +70,7 @@ class SelfSupervisedSamples(Dataset[Sample]):
         return found
 
     def _acquired(self, place: SlicePlace) -> Acquired:
-        volume = open_kspace(place.path)
+        volume = open_volume(place.path, place.copy)
         kspace = complex_tensor(volume.read(place.index))
         none = torch.zeros(place.shape[1:], dtype=torch.bool)
         if volume.mask is None:

@@ -45,5 +45,5 @@ def train_study(request: StudyRequest) -> Path:
     if supervision_of(config, plan) == "simulated" and config.simulation.phantoms < 1:
         from medssm.fields.reconstruction.preprocess import ensure_images
 
-        images = ensure_images(workspace, plan)
+        images = ensure_images(workspace, plan, request)
     return train(config, Study(plan, workspace, images, request.overrides))

@@ -16,6 +16,7 @@ from medssm.core.signature import make
 from medssm.fields.reconstruction.model_folder import plain, write_config, write_model
 from medssm.fields.reconstruction.plan_file import SPLITS, ReconPlan
 from medssm.fields.reconstruction.preparation import Preparation
+from medssm.fields.reconstruction.preprocess import copy_of
 from medssm.fields.reconstruction.samples import (
     MeasuredSamples,
     SimulatedSamples,
@@ -133,10 +134,10 @@ def _samples(
         return simulated, simulated.held_back(config.held_back)
     split = _split(study, config.fold, supervision)
     if supervision == "self":
-        own = SelfSupervisedSamples(_places(study.plan, split["train"]), config.split, stream)
+        own = SelfSupervisedSamples(_places(study, split["train"]), config.split, stream)
         return own, own.held_back(config.held_back)
-    measured = MeasuredSamples(_places(study.plan, split["train"]), stream, config.batch_size)
-    validation = _places(study.plan, split["val"])
+    measured = MeasuredSamples(_places(study, split["train"]), stream, config.batch_size)
+    validation = _places(study, split["val"])
     held_back = (
         MeasuredSamples(validation, stream).held_back(config.held_back) if validation else []
     )
@@ -164,14 +165,15 @@ def _split(study: Study, fold: int, supervision: str) -> dict[str, list[str]]:
     return split
 
 
-def _places(plan: ReconPlan, cases: Sequence[str]) -> list[SlicePlace]:
+def _places(study: Study, cases: Sequence[str]) -> list[SlicePlace]:
     found = []
     for name in cases:
-        case = plan.cases[name]
+        case = study.plan.cases[name]
+        copy = copy_of(study.workspace, study.plan, name)
         slices, *shape = case.shape
         coils, height, width = shape
         found += [
-            SlicePlace(Path(case.path), name, index, (coils, height, width))
+            SlicePlace(Path(case.path), name, index, (coils, height, width), copy)
             for index in range(slices)
         ]
     return found

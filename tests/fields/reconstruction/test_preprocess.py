@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -7,7 +9,14 @@ from medssm.data.kspace_writers import write_fastmri
 from medssm.fields.reconstruction import preprocess as module
 from medssm.fields.reconstruction.importing import import_kspace
 from medssm.fields.reconstruction.plan import ensure_plan
-from medssm.fields.reconstruction.preprocess import open_case, preprocess_reconstruction
+from medssm.fields.reconstruction.preparation import Preparation
+from medssm.fields.reconstruction.preprocess import (
+    copy_of,
+    open_case,
+    preprocess_reconstruction,
+)
+from medssm.fields.reconstruction.samples import MeasuredSamples, SlicePlace, Stream
+from medssm.fields.reconstruction.train_config import SamplingConfig
 from medssm.runs.field import ImportRequest, StudyRequest
 from tests.support.kspace import (
     acquisition,
@@ -96,6 +105,12 @@ def test_slow_layouts_are_read_from_their_copy(tmp_path):
     volume = open_case(workspace, plan, "scan")
     assert volume.source.path == workspace.preprocessed / "kspace" / "scan.npy"
     np.testing.assert_allclose(volume.read(1), kspace[1], atol=1e-6)
+    assert copy_of(workspace, plan, "scan") == volume.source.path
+    place = SlicePlace(source / "scan.h5", "scan", 1, (2, 16, 16), copy_of(workspace, plan, "scan"))
+    stream = Stream(SamplingConfig(accelerations=(2.0,), center_fractions=(0.4,)), Preparation(), 0)
+    plain = MeasuredSamples([replace(place, copy=None)], stream).held_back(1)[0]
+    copied = MeasuredSamples([place], stream).held_back(1)[0]
+    assert all((plain[key] == copied[key]).all() for key in plain)
     # a copy of another file is not believed
     (source / "scan.h5").touch()
     _, plan = ensure_plan(request)
