@@ -1,6 +1,7 @@
 """An archive of scans with every trap that archives hold, and what is to become of each file."""
 
 import gzip
+import os
 import shutil
 import struct
 import zipfile
@@ -135,6 +136,24 @@ def _plain(build):
     hu = phantom(1)
     names = build.series("plain", hu)
     build.volume("plain", names[0], hu)
+    # no preamble; and directions that waver about a border of rounding
+    bare = phantom(90)[:, :, 4:18]
+    bares = build.series("bare-dicom", bare)
+    for name in bares:
+        content = (build.root / name).read_bytes()
+        # group 2 says its own length behind the twelve bytes of its first element
+        start = 144 + int.from_bytes(content[140:144], "little")
+        (build.root / name).write_bytes(content[start:])
+    build.volume("bare dicom", bares[0], bare)
+    waver = phantom(91)[:, :, :8]
+    wavers = build.series(
+        "waver", waver,
+        tags=lambda i: {"ImageOrientationPatient": [1, 0.005 + 1e-7 * (-1) ** i, 0, 0, 1, 0]},
+        positions=[at(0, 0, 3 * i) for i in range(8)],
+    )  # fmt: skip
+    affine = axial_affine()
+    affine[1, 0] = -0.005 * 4
+    build.volume("waver", wavers[0], waver, affine)
     # the same bytes once more, the same pixels under another name, the same name with others
     shutil.copy(build.root / names[3], build.root / "plain/zz-copy")
     build.out("duplicate-instance", "plain/zz-copy")
@@ -505,6 +524,13 @@ def _strays(build):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         build.out(reason, name)
+    (build.root / "gone.dcm").symlink_to(build.root / "nowhere")
+    build.out("unreadable", "gone.dcm")
+    # a name that is no text, and a link that leads back up
+    odd = os.fsdecode(b"caf\xe9.txt")
+    (build.root / odd).write_bytes(b"coffee")
+    build.out("not-an-image", odd)
+    (build.root / "sub/up").symlink_to(build.root, target_is_directory=True)
     folder = dicom.base("dicomdir", 1, sop_class="1.2.840.10008.1.3.10")
     build.file(folder, "DICOMDIR")
     build.out("dicomdir", "DICOMDIR")

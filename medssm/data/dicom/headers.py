@@ -135,7 +135,9 @@ def read_header(content: bytes, place: str, pseudonym: Pseudonym = str) -> Dicom
     stream = io.BytesIO(content)
     try:
         with quiet():
-            dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(_TAGS))
+            dataset = pydicom.dcmread(
+                stream, force=not is_dicom(content), stop_before_pixels=True, specific_tags=[*_TAGS]
+            )
             at = stream.tell()
             return _header(dataset, place, pseudonym, blake(content[at:]), blake(content))
     except BadDataError as error:

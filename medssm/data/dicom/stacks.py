@@ -13,6 +13,8 @@ from medssm.data.reasons import Flag, Reason
 _TILT_DEGREES = 0.5
 # planes nearer than this lie at one position
 _SAME_MM = 0.01
+_SAME_DIRECTION = 0.005
+_SAME_SPACING_MM = 0.001
 # a plane may lie so far beside the straight line through all, in parts of the slice distance
 _CROOKED = 0.1
 
@@ -89,11 +91,14 @@ def find_stacks(
 
 def _groups(headers: Sequence[DicomHeader]) -> list[list[Slot]]:
     """Slots that may belong together: one series, geometry, kernel, image type, phase, echo."""
+    geometries: dict[tuple[object, ...], list[np.ndarray]] = {}
     groups: dict[tuple[object, ...], list[Slot]] = {}
     for header in headers:
         for plane in header.planes:
             slot = Slot(header, plane)
-            groups.setdefault((*_key(slot), header.acquisition), []).append(slot)
+            key = _key(slot)
+            number = _like(plane, geometries.setdefault(key, []))
+            groups.setdefault((*key, number, header.acquisition), []).append(slot)
     # scanners that step count an acquisition a plane: then its number tells nothing
     merged: dict[tuple[object, ...], list[list[Slot]]] = {}
     for key, slots in groups.items():
@@ -109,20 +114,31 @@ def _groups(headers: Sequence[DicomHeader]) -> list[list[Slot]]:
 
 def _key(slot: Slot) -> tuple[object, ...]:
     header, plane = slot.header, slot.plane
-    assert plane.orientation is not None
-    assert plane.spacing_mm is not None
     return (
         header.study,
         header.series,
         header.reference,
-        # minus zero is another key than zero
-        tuple(round(each, 2) + 0.0 for each in plane.orientation),
         header.rows,
         header.columns,
-        tuple(round(each, 3) for each in plane.spacing_mm),
         plane.group,
         header.image_type[2:] if len(header.planes) == 1 else (),
     )
+
+
+def _like(plane: Plane, known: list[np.ndarray]) -> int:
+    """Which of the known directions and spacings a plane has; a new one is added.
+
+    Rounding would tear a series apart whose numbers waver about a border.
+    """
+    assert plane.orientation is not None
+    assert plane.spacing_mm is not None
+    own = np.array([*plane.orientation, *plane.spacing_mm])
+    bounds = np.array([_SAME_DIRECTION] * 6 + [_SAME_SPACING_MM] * 2)
+    for number, each in enumerate(known):
+        if (np.abs(each - own) <= bounds).all():
+            return number
+    known.append(own)
+    return len(known) - 1
 
 
 def normal_of(plane: Plane) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from medssm.core.errors import BadDataError
 from medssm.core.extras import require
-from medssm.data.dicom.headers import EXTRA, DicomHeader, Plane, quiet
+from medssm.data.dicom.headers import EXTRA, DicomHeader, Plane, is_dicom, quiet
 from medssm.data.dicom.stacks import Slot, Stack, normal_of
 from medssm.data.reasons import Flag
 
@@ -75,7 +75,7 @@ class _Decoder:
         place = slot.header.place
         try:
             if place != self._place:
-                self._dataset = pydicom.dcmread(io.BytesIO(self._content_of(place)))
+                self._dataset = _opened(pydicom, self._content_of(place))
                 self._place = place
             several = len(slot.header.planes) > 1
             index = slot.plane.frame if several else None
@@ -89,6 +89,17 @@ class _Decoder:
                 f"transfer syntax {slot.header.syntax}. Copy the file again from its source."
             ) from error
         return np.asarray(found)
+
+
+def _opened(pydicom: Any, content: bytes) -> Any:
+    """A data set; one without preamble and meta header gets the syntax that it is written in."""
+    dataset = pydicom.dcmread(io.BytesIO(content), force=not is_dicom(content))
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, _ = dataset.original_encoding
+        uid = pydicom.uid
+        syntax = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
+    return dataset
 
 
 def _values(slot: Slot, decoder: _Decoder, flags: list[Flag]) -> np.ndarray:

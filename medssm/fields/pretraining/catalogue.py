@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medssm.core.errors import BadDataError, MachineError
+from medssm.core.errors import BadDataError
 from medssm.data.dicom.headers import DicomHeader, Plane, blake, read_header
 from medssm.data.reasons import Reason
 from medssm.fields.pretraining.file_kinds import HEAD_BYTES, FileKind, kind_of, suffix_of
@@ -23,6 +23,7 @@ from medssm.fields.pretraining.ledger import append_lines, open_part, read_lines
 from medssm.fields.pretraining.places import Place, content_of, members_of
 
 _BATCH = 64
+_SHUT = "cannot be opened"
 
 
 @dataclass(frozen=True)
@@ -97,17 +98,25 @@ class ScanJob:
 
 
 def listing(source: Path) -> dict[str, tuple[int, int]]:
-    """Every file below a folder: path below it to size and time."""
+    """Every file below a folder: path below it to size and time; 0, 0 for a link to nowhere."""
     found: dict[str, tuple[int, int]] = {}
+    seen: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(source, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            # a link that leads back up
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         folders.sort()
         for name in sorted(files):
             path = Path(folder) / name
             try:
                 status = path.stat()
+                facts = (status.st_size, status.st_mtime_ns)
             except OSError:
-                continue
-            found[path.relative_to(source).as_posix()] = (status.st_size, status.st_mtime_ns)
+                facts = (0, 0)
+            found[path.relative_to(source).as_posix()] = facts
     return found
 
 
@@ -122,8 +131,13 @@ def scan_jobs(
         pseudonyms: For identifiers.
         known: Rows of earlier scans.
     """
-    # of a zip that a kill cut short only some members are known, and not the zip itself
-    seen = {(row.path, row.size, row.mtime_ns) for row in known if not row.member}
+    # of a zip that a kill cut short only some members are known, and not the zip itself;
+    # and what could not be opened may be open now
+    seen = {
+        (row.path, row.size, row.mtime_ns)
+        for row in known
+        if not row.member and (row.detail != _SHUT or not os.access(source / row.path, os.R_OK))
+    }
     todo = [path for path, facts in listing(source).items() if (path, *facts) not in seen]
     return [
         ScanJob(f"files {at + 1}-{at + len(part)}", source, part, pseudonyms, folder)
@@ -146,13 +160,15 @@ def read_catalogue(folder: Path, source: Path) -> list[FileRow]:
 def scan_file(source: Path, path: str, pseudonyms: Pseudonyms) -> Iterator[FileRow]:
     """The rows of a file: one, and for a zip one a member beside."""
     full = source / path
+    facts = (0, 0)
     try:
         status = full.stat()
+        facts = (status.st_size, status.st_mtime_ns)
         with full.open("rb") as stream:
             head = stream.read(HEAD_BYTES)
-    except OSError as error:
-        raise MachineError(f"{full}: cannot be read ({error}).") from error
-    facts = (status.st_size, status.st_mtime_ns)
+    except OSError:
+        yield FileRow(path, "", *facts, "none", "", Reason.UNREADABLE, _SHUT)
+        return
     kind, _ = kind_of(path, head)
     if kind != "zip":
         yield _row(source, Place(path), facts, head, pseudonyms)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medssm.core.files import digest, read_json, write_json, write_text
+from medssm.core.files import digest, read_json, write_bytes, write_json
 from medssm.data.reasons import Flag, Reason
 from medssm.data.volume_files import volume_file
 from medssm.data.volume_store import COLUMNS
@@ -245,6 +245,7 @@ def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    content = stream.getvalue()
-    if not file.is_file() or file.read_text(encoding="utf-8") != content:
-        write_text(file, content)
+    # names of files need not be text
+    content = stream.getvalue().encode("utf-8", "surrogateescape")
+    if not file.is_file() or file.read_bytes() != content:
+        write_bytes(file, content)

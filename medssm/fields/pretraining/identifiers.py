@@ -26,7 +26,9 @@ class Pseudonyms:
         """The pseudonym of an identifier; nothing for nothing."""
         if not identifier:
             return ""
-        return hmac.new(self._secret, identifier.encode(), blake2b).hexdigest()[: 2 * _LENGTH]
+        return hmac.new(
+            self._secret, identifier.encode("utf-8", "surrogateescape"), blake2b
+        ).hexdigest()[: 2 * _LENGTH]
 
     @property
     def fingerprint(self) -> str:
