@@ -16,8 +16,8 @@ Split = dict[str, Any]
 
 
 def with_groups(records: Sequence[EcgRecord]) -> dict[str, int]:
-    """The group of each record: its patient, joined with all records of the same samples."""
-    keys = [(each.patient, each.sha256) for each in records]
+    """The group of each record: its patient, joined with all copies of the same recording."""
+    keys = [(each.patient, each.sha256, each.same_as or each.name) for each in records]
     return dict(zip((each.name for each in records), joined(keys), strict=True))
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from medssm.core.log import Progress
 from medssm.core.workers import run_cases
 from medssm.data.ecg.classes import SOURCES
 from medssm.data.ecg.folder_tables import completed, published_files, read_tables, row_of
+from medssm.data.ecg.likeness import candidates, outline, same_recording
 from medssm.data.ecg.read import find_records, read_record, record_seconds
 from medssm.data.ecg.signal import ReadOptions, RecordError, Signal
 from medssm.data.findings import Finding
@@ -31,7 +32,7 @@ _WORTH_WORKERS = 600
 # PTB lays out its records by patient
 _PATIENT_FOLDER = re.compile(r"^patient[_-]?\d+$", re.IGNORECASE)
 # changes when a reader would answer differently for the same file
-_READERS_VERSION = 1
+_READERS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -106,27 +107,27 @@ class ScanJob:
         tables = read_tables(self.source)
         rows, findings = [], []
         for name, file in self.files:
-            record, found = scan_record(name, file, self, tables)
-            rows.append(asdict(record))
+            record, found, shape = scan_record(name, file, self, tables)
+            rows.append({"record": asdict(record), "outline": shape})
             findings += [asdict(each) for each in found]
         write_json(self.result, {"key": self.key, "records": rows, "findings": findings})
 
 
 def scan_record(
     name: str, file: Path, job: ScanJob, tables: dict[str, Any]
-) -> tuple[EcgRecord, list[Finding]]:
-    """Read one record for its row; one that cannot be used becomes a finding."""
+) -> tuple[EcgRecord, list[Finding], list[float]]:
+    """Read one record for its row and outline; one that cannot be used becomes a finding."""
     path = file.relative_to(job.source)
     try:
         signal = read_for_inventory(file, job.options)
     except RecordError as error:
         finding = replace(error.finding, case=name)
-        return _skipped(name, path, finding), [finding]
+        return _skipped(name, path, finding), [finding], []
     except MachineError:
         raise
     except BadDataError as error:
         finding = Finding(name, str(file), "unreadable", "error", str(error), "a record", "Look.")
-        return _skipped(name, path, finding), [finding]
+        return _skipped(name, path, finding), [finding], []
     row = row_of(signal, tables, path.with_suffix("").as_posix())
     signal = completed(signal, row)
     alive = int(np.isfinite(signal.millivolts).any(axis=1).sum())
@@ -137,7 +138,8 @@ def scan_record(
     elif not record.patient and _PATIENT_FOLDER.match(path.parent.name):
         record = replace(record, patient=path.parent.name, patient_by="file")
     found = [replace(each, case=name) for each in signal.findings]
-    return replace(record, seconds=round(seconds, 3)), found
+    shape = outline(signal.millivolts, signal.leads, signal.rate_hz)
+    return replace(record, seconds=round(seconds, 3)), found, shape
 
 
 def read_for_inventory(file: Path, options: ReadOptions) -> Signal:
@@ -192,11 +194,29 @@ def take_stock(study: EcgStudy, files: dict[str, Path]) -> Inventory:
         bar.step(count=len(job.files))
     records: list[EcgRecord] = []
     findings: list[Finding] = []
+    outlines: dict[str, list[float]] = {}
     for job in jobs:
         content = read_json(job.result)
-        records += [_plain_record(row) for row in content["records"]]
+        for row in content["records"]:
+            records.append(_plain_record(row["record"]))
+            if row["outline"]:
+                outlines[records[-1].name] = row["outline"]
         findings += [Finding(**row) for row in content["findings"]]
-    return _with_persons(records, findings)
+    return _with_persons(records, findings, _copies(study, files, outlines))
+
+
+def _copies(
+    study: EcgStudy, files: dict[str, Path], outlines: dict[str, list[float]]
+) -> dict[str, str]:
+    """Records that are a copy of an earlier one in another rate or rounding."""
+    options = reading_options(study)
+    found: dict[str, str] = {}
+    for early, late in candidates(outlines):
+        if late not in found:
+            one, other = (read_for_inventory(files[name], options) for name in (early, late))
+            if same_recording(one, other):
+                found[late] = early
+    return found
 
 
 def workers_for(study: EcgStudy, records: int) -> int:
@@ -228,15 +248,22 @@ def _plain_record(row: dict[str, Any]) -> EcgRecord:
     return EcgRecord(**row)
 
 
-def _with_persons(records: Sequence[EcgRecord], findings: list[Finding]) -> Inventory:
+def _with_persons(
+    records: Sequence[EcgRecord], findings: list[Finding], like: Mapping[str, str]
+) -> Inventory:
     """Patients where files name none, and records that come twice."""
     first: dict[str, EcgRecord] = {}
+    by_name: dict[str, EcgRecord] = {}
     rows = []
     for each in records:
         record = _with_patient(each) if each.usable else each
         same = first.setdefault(record.sha256, record) if each.usable else record
+        by_name[record.name] = record
+        if same.name == record.name and record.name in like:
+            same = by_name[like[record.name]]
         if same.name != record.name:
-            record = replace(record, same_as=same.name)
+            record = replace(record, same_as=same.same_as or same.name)
+            by_name[record.name] = record
             findings.append(_twice(record, same))
         rows.append(record)
     return Inventory(tuple(rows), tuple(findings))
@@ -255,12 +282,13 @@ def _with_patient(record: EcgRecord) -> EcgRecord:
 
 def _twice(record: EcgRecord, same: EcgRecord) -> Finding:
     differ = set(record.codes or ()) != set(same.codes or ())
+    nearly = "" if record.sha256 == same.sha256 else "up to rate and rounding "
     return Finding(
         record.name,
         record.file,
         "duplicate",
         "warning",
-        f"the same samples as {same.name}" + (", with other labels" if differ else ""),
+        f"{nearly}the same samples as {same.name}" + (", with other labels" if differ else ""),
         "each recording once",
         "Kept on the same side of every split and scored once.",
     )

@@ -87,6 +87,19 @@ def test_the_same_recording_twice_is_found_kept_together_and_scored_once(tmp_pat
         assert "Z00001" not in split["val"]
 
 
+def test_a_copy_at_another_rounding_is_the_same_recording(tmp_path):
+    _some(tmp_path, 6)
+    files.write_dat(tmp_path / "source", "copy", signal(4), gain=250)
+    rows = f"copy,{code_of('NSR')},someone\n"
+    (tmp_path / "source" / "labels.csv").write_text("record,codes,patient\n" + rows)
+    request = _study(tmp_path, "planner.folds=3")
+    assert plan_ecg(request).facts["counts"]["duplicates"] == 1
+    (row,) = [row for row in _findings(request) if row["problem"] == "duplicate"]
+    assert (row["case"], "up to rate and rounding" in row["found"]) == ("copy", True)
+    for split in read_json(_folder(request) / "splits.json"):
+        assert ("copy" in split["train"]) == ("R00004" in split["train"])
+
+
 def test_patients_of_a_table_stay_on_one_side(tmp_path):
     _some(tmp_path, 12)
     rows = "".join(f"R{i:05d},p{i % 4}\n" for i in range(12))
