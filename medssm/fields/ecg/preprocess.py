@@ -1,8 +1,10 @@
 """Fills the store: every usable record prepared once, shard by shard, so that a kill costs one."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ __all__ = ["Prepared", "ensure_preprocessed", "preprocess_ecg", "preprocess_sign
 _SPAN_S = 300.0
 # beyond the ends of a span, for the filters; thrown away again
 _MARGIN_S = 4.0
+_SCRATCH = ".scratch-"
 _SOME_REFUSED = BadDataError.exit_code
 
 
@@ -68,10 +71,15 @@ class ShardJob:
 
     def run(self) -> None:
         """Prepare and write."""
+        # long records wait on disk, not in memory, until the shard is written
+        with TemporaryDirectory(prefix=_SCRATCH, dir=self.folder) as scratch:
+            self._write(Path(scratch))
+
+    def _write(self, scratch: Path) -> None:
         rows, refused = [], {}
         for record, file in zip(self.records, self.files, strict=True):
             try:
-                signal, present = prepared_record(record, file, self.plan, self.options)
+                signal, present = prepared_record(record, file, self.plan, self.options, scratch)
             except MachineError:
                 raise
             except RecordError as error:
@@ -85,9 +93,16 @@ class ShardJob:
 
 
 def prepared_record(
-    record: EcgRecord, file: Path, plan: EcgPlan, options: ReadOptions
+    record: EcgRecord, file: Path, plan: EcgPlan, options: ReadOptions, scratch: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """A record as it goes into the store; a long one is read and prepared in spans.
+
+    Args:
+        record: Its row.
+        file: Where it lies.
+        plan: How it is prepared.
+        options: For the readers.
+        scratch: Folder for what is too long for memory.
 
     Returns:
         The signal (leads, T) and which leads are alive (leads,).
@@ -98,11 +113,15 @@ def prepared_record(
     if record.seconds <= LONG_S:
         made = preprocess_signal(read_record(file, options=options), plan)
         return made.signal, made.present
-    parts, present = [], np.zeros(len(plan.leads), dtype=bool)
+    present = np.zeros(len(plan.leads), dtype=bool)
+    shape = (len(plan.leads), round(record.seconds * plan.rate_hz))
+    whole = np.memmap(scratch / f"{record.name}.f32", np.float32, "w+", shape=shape)
+    place = 0
     for part, alive in _spans(record.seconds, file, plan, options):
-        parts.append(part)
+        whole[:, place : place + part.shape[1]] = part
+        place += part.shape[1]
         present |= alive
-    return np.concatenate(parts, axis=1), present
+    return whole, present
 
 
 def _spans(
@@ -165,6 +184,8 @@ def ensure_preprocessed(request: StudyRequest) -> tuple[EcgStore, Workspace]:
     if todo:
         (folder / SIGNALS).mkdir(parents=True, exist_ok=True)
         remove_temporaries(folder / SIGNALS)
+        for left in folder.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(left, ignore_errors=True)
         count = sum(len(job.records) for job in jobs)
         left = sum(len(job.records) for job in todo)
         say("preprocess %d of %d records at %g Hz", left, count, plan.rate_hz)

@@ -163,8 +163,10 @@ def write_shard(
         place = 0
         for _, signal, _ in rows:
             assert flat is not None
-            flat[place : place + signal.size] = signal.ravel()
-            place += signal.size
+            # lead by lead, since a long record lies on disk
+            for row in signal:
+                flat[place : place + len(row)] = row
+                place += len(row)
         if flat is None:
             np.save(partial, np.zeros(0, np.float32))
         else:

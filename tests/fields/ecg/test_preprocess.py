@@ -153,11 +153,14 @@ def test_a_killed_run_makes_only_what_is_missing(tmp_path):
     lost.with_suffix(".json").unlink()
     lost.write_bytes(b"half")
     (lost.parent / f"{TEMPORARY_MARK}12345678-x.npy").write_bytes(b"half")
+    scratch = lost.parent.parent / ".scratch-x"
+    scratch.mkdir()
     time = kept.stat().st_mtime_ns
     after, _ = ensure_preprocessed(request)
     assert kept.stat().st_mtime_ns == time
     np.testing.assert_array_equal(after.signal(list(after.records)[-1]), expected)
     assert len(list(lost.parent.iterdir())) == 4
+    assert not scratch.exists()
 
 
 def test_nothing_is_done_twice(tmp_path):
