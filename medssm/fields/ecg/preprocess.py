@@ -184,8 +184,8 @@ def ensure_preprocessed(request: StudyRequest) -> tuple[EcgStore, Workspace]:
     if todo:
         (folder / SIGNALS).mkdir(parents=True, exist_ok=True)
         remove_temporaries(folder / SIGNALS)
-        for left in folder.glob(f"{_SCRATCH}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for scratch in folder.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(scratch, ignore_errors=True)
         count = sum(len(job.records) for job in jobs)
         left = sum(len(job.records) for job in todo)
         say("preprocess %d of %d records at %g Hz", left, count, plan.rate_hz)
