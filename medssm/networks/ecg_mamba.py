@@ -204,7 +204,7 @@ class ECGMamba(nn.Module):
             )
         tokens = self.patch_embed(x)
         classes = [
-            getattr(self, name).expand(len(x), -1, -1) for name in CLASS_TOKENS[self.class_token]
+            getattr(self, name).expand(x.shape[0], -1, -1) for name in CLASS_TOKENS[self.class_token]
         ]
         tokens = insert(tokens, classes, places(self.class_token, count))
         return tokens if self.pos_embed is None else tokens + self.positions_for(count)
@@ -229,13 +229,13 @@ class ECGMamba(nn.Module):
 
     def _context(self, x: Tensor, about: Tensor | None) -> Tensor:
         """What is added to every token: leads that are there, age, sex; (B, 1, d)."""
-        total = x.new_zeros(len(x), 1, 1)
+        total = x.new_zeros(x.shape[0], 1, 1)
         if self.leads is not None:
             present = (x != 0).any(-1).to(x.dtype)
             total = total + self.leads(present)[:, None]
         if self.age is not None and self.sex is not None:
             if about is None:
-                about = x.new_full((len(x), 2), float("nan"))
+                about = x.new_full((x.shape[0], 2), float("nan"))
             age, sex = about.to(x.dtype).unbind(-1)
             unknown = torch.isnan(age)
             scaled = torch.where(unknown, 0.0, age / 100)
