@@ -9,6 +9,7 @@ own, whose peak of resident memory is told; it holds Python and torch.
 
 import argparse
 import json
+import os
 import resource
 import time
 from pathlib import Path
@@ -40,10 +41,13 @@ def main() -> None:
         "loop": [in_a_child("bag_layer", "loop", each) for each in lengths],
         "difference": in_a_child("bag_layer", "difference", 1003),
     }
-    ours = {row["tokens"]: row["seconds"] for row in rows["streamed"]}
+    ours = {row["tokens"]: row for row in rows["streamed"]}
     for row in rows["loop"]:
-        row["times_slower"] = round(row["seconds"] / ours[row["tokens"]], 1)
-    result = {"what": __doc__.splitlines()[0], "machine": machine(THREADS), **rows}
+        for name, key in (("times_slower", "seconds"), ("cpu_times", "cpu_seconds")):
+            row[name] = round(row[key] / ours[row["tokens"]][key], 1)
+    busy = os.getloadavg()[0]
+    result = {"what": __doc__.splitlines()[0], "machine": {**machine(THREADS), "load": round(busy, 1)},
+              **rows}  # fmt: skip
     for key, value in result.items():
         print(key, value)
     FILE.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -61,9 +65,9 @@ def streamed(length: int) -> dict[str, Any]:
     with torch.inference_mode():
         stream_layer(norm, mixer, torch.randn(2_000, WIDTH))
         h = torch.randn(length, WIDTH)
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         stream_layer(norm, mixer, h)
-    return _row(length, time.perf_counter() - started)
+    return _row(length, started)
 
 
 def loop(length: int) -> dict[str, Any]:
@@ -71,9 +75,9 @@ def loop(length: int) -> dict[str, Any]:
     norm, mixer = _layer()
     with torch.inference_mode():
         h = torch.randn(length, WIDTH)
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         plain_layer(norm, mixer, h)
-    return _row(length, time.perf_counter() - started)
+    return _row(length, started)
 
 
 def difference(length: int) -> float:
@@ -124,11 +128,13 @@ def plain_layer(
     return out
 
 
-def _row(length: int, seconds: float) -> dict[str, Any]:
+def _row(length: int, started: tuple[float, float]) -> dict[str, Any]:
+    wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
     return {
         "tokens": length,
-        "seconds": round(seconds, 3),
-        "us_per_token": round(seconds / length * 1e6, 1),
+        "seconds": round(wall, 2),
+        "cpu_seconds": round(cpu, 2),
+        "cpu_us_per_token": round(cpu / length * 1e6, 1),
         "peak_mb": _peak_mb(),
     }
 

@@ -64,9 +64,10 @@ def main() -> int:
     parser.add_argument("source", type=Path, help="folder with musk1.csv and elephant.csv")
     parser.add_argument("--models", nargs="*", default=list(ACCEPTANCE), help="names, or all")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
+    parser.add_argument("--home", type=Path, help="of a run that was stopped; it goes on there")
     chosen = parser.parse_args()
     names = list(MODELS) if chosen.models == ["all"] else chosen.models
-    home = Path(tempfile.mkdtemp(prefix="medssm-mil-"))
+    home = chosen.home or Path(tempfile.mkdtemp(prefix="medssm-mil-"))
     started = time.monotonic()
     with ThreadPoolExecutor(len(chosen.seeds)) as pool:
         parts = list(pool.map(lambda seed: one_seed(chosen.source, home, seed, names),
@@ -76,7 +77,9 @@ def main() -> int:
     rows: dict[str, Any] = before["rows"]
     for data in DATA:
         for name in names:
-            rows.setdefault(data, {})[name] = row_of([part[data, name] for part in parts])
+            rows.setdefault(data, {})[name] = row_of(
+                chosen.seeds, [part[data, name] for part in parts]
+            )
     for data, table in rows.items():
         _compare(table)
         for name, row in table.items():
@@ -103,23 +106,30 @@ def one_seed(
     place = home / f"seed_{seed}"
     found = {}
     for data, file in DATA.items():
-        _medssm(place, "import", "bags", str(source / file), "--name", data)
-        for name in names:
-            run = "".join(each if each.isalnum() else "_" for each in name)
-            started = time.monotonic()
+        if not (place / "raw" / data / "dataset.json").is_file():
+            _medssm(place, "import", "bags", str(source / file), "--name", data)
+    for name in names:
+        run = "".join(each if each.isalnum() else "_" for each in name)
+        for data in DATA:
             _medssm(place, "train", data, *MODELS[name], *STUDY, f"seed={seed}",
                     f"planner.seed={seed}", f"run={run}")  # fmt: skip
             model = place / "results" / data / run
-            scores = json.loads((model / "cross_validation.json").read_text())["measures"]
-            found[data, name] = {
-                "accuracy": scores["accuracy"]["pooled"],
-                "auc": scores["auc"]["pooled"],
-                "seconds": round(time.monotonic() - started, 1),
-                "right": _right(model),
-            }
+            found[data, name] = outcome(model)
             print(seed, data, name, {k: v for k, v in found[data, name].items() if k != "right"},
                   flush=True)  # fmt: skip
     return found
+
+
+def outcome(model: Path) -> dict[str, Any]:
+    """What a model folder says: scores of all test bags, seconds of training over all resumes."""
+    scores = json.loads((model / "cross_validation.json").read_text())["measures"]
+    folds = [json.loads(each.read_text()) for each in model.glob("fold_*/status.json")]
+    return {
+        "accuracy": scores["accuracy"]["pooled"],
+        "auc": scores["auc"]["pooled"],
+        "seconds": round(sum(each["seconds"] for each in folds), 1),
+        "right": _right(model),
+    }
 
 
 def _right(model: Path) -> str:
@@ -132,10 +142,11 @@ def _right(model: Path) -> str:
     return "".join(str(int(right[bag])) for bag in sorted(right))
 
 
-def row_of(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def row_of(numbers: Sequence[int], seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One row of the table from its seeds."""
     accuracy = [round(each["accuracy"], 4) for each in seeds]
     return {
+        "seeds": list(numbers),
         "accuracy": accuracy,
         "mean": round(float(np.mean(accuracy)), 4),
         "auc": round(float(np.mean([each["auc"] for each in seeds])), 4),
@@ -146,14 +157,23 @@ def row_of(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _compare(table: dict[str, dict[str, Any]]) -> None:
     """The difference to ABMIL with its paired standard error over bags and seeds."""
-    base = table.get("ABMIL", {}).get("right")
+    base = table.get("ABMIL")
     for name, row in table.items():
         if base is None or name == "ABMIL":
             continue
-        mine, theirs = (np.array(list("".join(each)), float) for each in (row["right"], base))
+        both = [seed for seed in row["seeds"] if seed in base["seeds"]]
+        mine, theirs = (_cells(each, both) for each in (row, base))
         gains = mine - theirs
-        error = gains.std(ddof=1) / np.sqrt(len(gains))
-        row["against_abmil"] = f"{gains.mean():+.4f} ± {error:.4f}"
+        if len(gains):
+            error = gains.std(ddof=1) / np.sqrt(len(gains))
+            row["against_abmil"] = f"{gains.mean():+.4f} ± {error:.4f}"
+
+
+def _cells(row: dict[str, Any], seeds: Sequence[int]) -> np.ndarray:
+    """Right or wrong, bag by bag, seed after seed."""
+    return np.array(
+        [int(cell) for seed in seeds for cell in row["right"][row["seeds"].index(seed)]]
+    )
 
 
 def missed(rows: dict[str, Any]) -> list[str]:

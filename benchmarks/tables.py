@@ -203,17 +203,19 @@ def _mil(figures: dict[str, Any]) -> list[str]:
 
 def _bag_layer(figures: dict[str, Any]) -> list[str]:
     rows = [
-        [who, row["tokens"], f"{row['seconds']:.1f}", row["us_per_token"], row["peak_mb"],
-         row.get("times_slower")]
+        [who, row["tokens"], row["seconds"], row["cpu_seconds"], row["cpu_us_per_token"],
+         row["peak_mb"], row.get("times_slower"), row.get("cpu_times")]
         for who in ("streamed", "loop")
         for row in figures[who]
     ]  # fmt: skip
-    heads = ["", "tiles", "seconds", "µs a tile", "peak of the process, MB", "loop / streamed"]
+    heads = ["", "tiles", "seconds", "CPU seconds", "CPU µs a tile", "peak of the process, MB",
+             "loop / streamed", "by CPU time"]  # fmt: skip
     machine = figures["machine"]
     return [
         *_table(heads, rows), "",
-        f"{machine['threads']} threads of an {machine['processor']}; Python, torch and the layer "
-        f"alone take {figures['start']['peak_mb']} MB. Streamed and loop differ by "
+        f"{machine['threads']} threads of an {machine['processor']}, load average "
+        f"{machine['load']:g}; Python, torch and the layer alone take "
+        f"{figures['start']['peak_mb']} MB. Streamed and loop differ by "
         f"{figures['difference']:.0e} at most.",
     ]  # fmt: skip
 

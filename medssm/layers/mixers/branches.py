@@ -115,14 +115,31 @@ class BranchedMamba(nn.Module, ABC):
             value, gate: (B, L, e), result the same.
         """
         routes = self.order(size)
+        u = self.convolve(value, routes)
+        return self.select(u, routes=routes, z=gate, local_window=local_window)
+
+    def convolve(self, value: Tensor, routes: Routes | None) -> Tensor:
+        """The causal convolution of every branch along its route.
+
+        Shape:
+            value: (B, L, e), result (B, K, L, e).
+        """
         sets = [self.branch(suffix) for suffix in self.branches]
-        u = causal_conv1d(
+        return causal_conv1d(
             value,
             torch.stack([each.taps[:, 0] for each in sets]),
             stacked_bias([each.bias for each in sets]),
             routes=routes,
-        )  # (B, K, L, e)
-        return self.select(u, routes=routes, z=gate, local_window=local_window)
+        )
+
+    def seen(self, u: Tensor, length: int | Tensor) -> Tensor:
+        """What the branches may see of padded sequences; here there is no padding.
+
+        Shape:
+            u: (B, K, W, e), length: one or (B,); result as u.
+        """
+        del length
+        return u
 
     def select(
         self,

@@ -80,9 +80,8 @@ def _together(mixer: BranchedMamba, x: Tensor, lengths: Tensor) -> Tensor:
         causal_conv1d(rows[:, index], each.taps[None, :, 0], _row(each.bias))
         for index, each in enumerate(map(mixer.branch, mixer.branches))
     ]
-    y = mixer.select(
-        torch.cat(ways, dim=1), lengths=steps, merge="none", local_window=mixer.window_of(length)
-    )
+    u = mixer.seen(torch.cat(ways, dim=1), lengths)
+    y = mixer.select(u, lengths=steps, merge="none", local_window=mixer.window_of(length))
     # the outputs back at their positions; skipped steps are zero already
     y = torch.zeros_like(y).scatter(2, orders, y).sum(1)[:, :length] * F.silu(gate)
     return mixer.out_proj(y) if mixer.scale == 1.0 else mixer.out_proj(y) * mixer.scale

@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -71,8 +72,23 @@ class SequenceReorderingMamba(BranchedMamba):
         wanted = self.padded(length)
         if wanted > length:
             value, gate = (F.pad(each, (0, 0, 0, wanted - length)) for each in (value, gate))
-        y = super().scan(value, gate, (wanted,), local_window or self.window)
+        routes = self.order((wanted,))
+        u = self.seen(self.convolve(value, routes), length)
+        y = self.select(u, routes=routes, z=gate, local_window=local_window or self.window)
         return y[:, :length] if wanted > length else y
+
+    def seen(self, u: Tensor, length: int | Tensor) -> Tensor:
+        """Keep a local window of the first route, which has no padding, from what lies behind.
+
+        Shape:
+            u: (B, 2, W, e), length: one or (B,); result as u.
+        """
+        if not self.window or (isinstance(length, int) and length == u.shape[2]):
+            return u
+        steps = torch.arange(u.shape[2], device=u.device)
+        ends = length if isinstance(length, int) else length[:, None]
+        inside = (steps < ends).view(-1, 1, u.shape[2], 1)
+        return torch.cat((torch.where(inside, u[:, :1], 0.0), u[:, 1:]), dim=1)
 
     def padded(self, length: LengthT) -> LengthT:
         """Steps of a sequence: a multiple of the rate, as published."""

@@ -82,7 +82,12 @@ def _ways(mixer: nn.Module, length: int, device: torch.device) -> list[Way]:
                      mixer.A_log, mixer.D)  # fmt: skip
         return [Way(own, None, 0)]
     routes = mixer.order((mixer.padded(length),))
-    orders = [None] if routes is None else list(routes.table_on(device))
+    if routes is None:
+        return [Way(mixer.branch(""), None, mixer.window_of(length))]
+    first, *others = routes.table_on(device)
+    in_memory = torch.equal(first, torch.arange(len(first)).to(first))
+    # in the order of memory, padding lies behind everything
+    orders = [None if in_memory else first, *others]
     return [
         Way(mixer.branch(suffix), order, mixer.window_of(length))
         for suffix, order in zip(mixer.branches, orders, strict=True)
