@@ -45,9 +45,8 @@ def main() -> None:
     for row in rows["loop"]:
         for name, key in (("times_slower", "seconds"), ("cpu_times", "cpu_seconds")):
             row[name] = round(row[key] / ours[row["tokens"]][key], 1)
-    busy = os.getloadavg()[0]
-    result = {"what": __doc__.splitlines()[0], "machine": {**machine(THREADS), "load": round(busy, 1)},
-              **rows}  # fmt: skip
+    where = {**machine(THREADS), "load": round(os.getloadavg()[0], 1)}
+    result = {"what": __doc__.splitlines()[0], "machine": where, **rows}
     for key, value in result.items():
         print(key, value)
     FILE.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
