@@ -85,7 +85,7 @@ IMPORT_KINDS = {
     "bags": "pathology",
 }
 # the fields with a demo
-DEMOS = ("segmentation", "reconstruction", "ecg", "pathology")
+DEMOS = ("segmentation", "pretraining", "reconstruction", "ecg", "pathology")
 
 VERBS: dict[str, Verb] = {
     "plan": Verb(
@@ -146,6 +146,20 @@ VERBS: dict[str, Verb] = {
         ),
         overrides=True,
         example="medssm evaluate predictions -r labels",
+    ),
+    "export": Verb(
+        "hand a model over: MONAI bundle, .pt2, ONNX, plain weights",
+        "medssm.cli.stages:run_export",
+        (
+            Word("model", "a model folder, as `medssm train` names it at its end"),
+            Word("output", "the bundle's folder, or the file"),
+        ),
+        (
+            Flag(("--to",), "bundle, pt2, onnx or safetensors (default bundle)", "KIND"),
+            Flag(("--embed",), "bundle: put the network's code inside, so that it needs no medssm"),
+        ),
+        overrides=True,
+        example="medssm export MODEL ./MyBundle --to bundle --embed",
     ),
     "show": Verb(
         "list what can be chosen: networks, losses, metrics, budgets, data sets, ...",

@@ -1,5 +1,6 @@
 """Where `conf/` and `data_manifests/` lie: beside the package, or inside it in a wheel."""
 
+from importlib.metadata import distribution
 from pathlib import Path
 
 from medssm.core.errors import MachineError
@@ -26,3 +27,18 @@ def conf_folder() -> Path:
 def manifests_folder() -> Path:
     """The manifests of public data sets."""
     return resource_folder("data_manifests")
+
+
+def licence_text() -> str:
+    """The licence of this package, to go along with what is copied from it.
+
+    Raises:
+        MachineError: The installation is incomplete.
+    """
+    beside = Path(__file__).resolve().parent.parent.parent / "LICENSE"
+    if beside.is_file():
+        return beside.read_text(encoding="utf-8")
+    found = distribution("medssm").read_text("licenses/LICENSE")
+    if found is None:
+        raise MachineError("the LICENSE of medssm is missing; install medssm again.")
+    return found

@@ -111,6 +111,27 @@ class ImportRequest:
 
 
 @dataclass(frozen=True)
+class ExportRequest:
+    """What export is asked.
+
+    Args:
+        model: A model folder.
+        output: The file or folder to write.
+        kind: What to write, such as "bundle".
+        home: The folder for raw/, preprocessed/ and results/.
+        embed: Whether the network's code goes along.
+        overrides: key=value words.
+    """
+
+    model: Path
+    output: Path
+    kind: str
+    home: Path
+    embed: bool = False
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Field:
     """The stages of one field.
 
@@ -123,6 +144,7 @@ class Field:
         demo: The whole story on synthetic data.
         import_dataset: Registers a data set where it lies.
         recognise: Says which kind of import a raw folder is, or None; it must be quick.
+        export: Hands a model over to other programs; None where a field cannot yet.
     """
 
     plan: Callable[[StudyRequest], Answer]
@@ -133,3 +155,4 @@ class Field:
     demo: Callable[[DemoRequest], Answer]
     import_dataset: Callable[[ImportRequest], Answer]
     recognise: Callable[[Path], str | None]
+    export: Callable[[ExportRequest], Answer] | None = None

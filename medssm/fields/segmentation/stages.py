@@ -10,6 +10,7 @@ from medssm.runs.compose import parse_values
 from medssm.runs.field import (
     DemoRequest,
     EvaluateRequest,
+    ExportRequest,
     Field,
     ImportRequest,
     PredictRequest,
@@ -104,6 +105,21 @@ def run_evaluate(request: EvaluateRequest) -> Answer:
     return Answer(report.facts(), report.lines(), [report.report], (), report.exit_code)
 
 
+def run_export(request: ExportRequest) -> Answer:
+    """Hand a model over."""
+    from medssm.fields.segmentation.export import ExportConfig, export
+
+    wishes: dict[str, Any] = {
+        "model": request.model,
+        "output": request.output,
+        "kind": request.kind,
+        "embed": request.embed,
+        **parse_values(request.overrides),
+    }
+    done = export(make(ExportConfig, wishes, "export"))
+    return Answer(done.facts, done.lines, [done.written])
+
+
 def run_demo(request: DemoRequest) -> Answer:
     """The whole story on phantoms."""
     from medssm.fields.segmentation.demo import demo
@@ -179,4 +195,5 @@ FIELD = Field(
     demo=run_demo,
     import_dataset=run_import,
     recognise=recognise,
+    export=run_export,
 )

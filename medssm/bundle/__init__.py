@@ -1,0 +1,1 @@
+"""What leaves this project: MONAI bundles, exported programs, ONNX graphs, and their proof."""

@@ -1,0 +1,138 @@
+"""The facts of a bundle: metadata.json, held against the fields that MONAI's schema asks for."""
+
+import importlib.metadata as installed
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import medssm
+from medssm.core.errors import MedssmError
+
+SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
+# what MONAI's schema of 2024-07-25 demands, and of which type
+_REQUIRED: Mapping[str, type] = {
+    "schema": str, "version": str, "monai_version": str, "pytorch_version": str,
+    "numpy_version": str, "required_packages_version": dict, "task": str, "description": str,
+    "authors": str, "copyright": str, "network_data_format": dict,
+}  # fmt: skip
+_TENSOR: Mapping[str, type] = {
+    "type": str, "format": str, "num_channels": int, "spatial_shape": list, "dtype": str,
+    "value_range": list,
+}  # fmt: skip
+# in the bundle's own code, and to run it
+_NEEDS = ("nibabel", "pytorch-ignite", "scipy", "scikit-image")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a bundle says of its network.
+
+    Args:
+        name: Of the bundle.
+        task: One line.
+        description: A paragraph.
+        channels: Names of the input's channels.
+        outputs: Names of the network's logits, in order.
+        modality: "CT", "MR" or another word.
+        divisors: What each spatial size must be a multiple of.
+        regions: Whether the logits are regions, each with a sigmoid of its own.
+        embedded: Whether the network's code lies in the bundle.
+        figures: Evaluation figures, plain data.
+        licence: Of the data set.
+        references: Papers.
+    """
+
+    name: str
+    task: str
+    description: str
+    channels: Sequence[str]
+    outputs: Sequence[str]
+    modality: str
+    divisors: Sequence[int]
+    regions: bool
+    embedded: bool
+    figures: Mapping[str, Any]
+    licence: str
+    references: Sequence[str]
+
+
+def metadata(facts: Facts) -> dict[str, Any]:
+    """The content of metadata.json."""
+    shape = [f"{max(16, 2 * each)}*n" for each in facts.divisors]
+    common = {"type": "image", "spatial_shape": shape, "dtype": "float32", "is_patch_data": True}
+    hounsfield = "hounsfield" if facts.modality == "CT" else "magnitude"
+    needs = list(_NEEDS) if facts.embedded else [*_NEEDS, "medssm"]
+    return {
+        "schema": SCHEMA,
+        "version": "0.1.0",
+        "changelog": {"0.1.0": "written by medssm export"},
+        "name": facts.name,
+        "monai_version": _version("monai"),
+        "pytorch_version": _version("torch").partition("+")[0],
+        "numpy_version": _version("numpy"),
+        "required_packages_version": {each: _version(each) for each in needs},
+        "supported_apps": {"monai-label": ""},
+        "task": facts.task,
+        "description": facts.description,
+        "authors": "written by medssm export; name yourself here before you publish it",
+        "copyright": "of the network's weights: theirs who trained them; of the code: Apache-2.0",
+        "data_source": facts.licence,
+        "intended_use": "Research; no medical device.",
+        "references": list(facts.references),
+        "eval_metrics": dict(facts.figures),
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    **common,
+                    "format": hounsfield,
+                    "modality": facts.modality,
+                    "num_channels": len(facts.channels),
+                    "value_range": [],
+                    "channel_def": {str(i): each for i, each in enumerate(facts.channels)},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    **common,
+                    "format": "segmentation",
+                    "num_channels": len(facts.outputs),
+                    "value_range": [],
+                    "channel_def": {str(i): each for i, each in enumerate(facts.outputs)},
+                }
+            },
+        },
+    }
+
+
+def check_metadata(content: Mapping[str, Any]) -> None:
+    """Hold metadata against the fields and types that MONAI's schema demands, without a network.
+
+    Raises:
+        MedssmError: A field is missing or of another type.
+    """
+    _check(content, _REQUIRED, "metadata.json")
+    formats = content["network_data_format"]
+    for part in ("inputs", "outputs"):
+        entries = formats.get(part)
+        if not isinstance(entries, Mapping) or not entries:
+            raise MedssmError(f"metadata.json: network_data_format has no {part}.")
+        for name, entry in entries.items():
+            if isinstance(entry, Mapping):
+                _check(entry, _TENSOR, f"metadata.json: {part} {name}")
+
+
+def _check(content: Mapping[str, Any], wanted: Mapping[str, type], where: str) -> None:
+    for name, kind in wanted.items():
+        if not isinstance(content.get(name), kind):
+            raise MedssmError(
+                f"{where}: {name} is {content.get(name)!r}; expected a {kind.__name__}."
+            )
+
+
+def _version(package: str) -> str:
+    if package == "medssm":
+        return medssm.__version__
+    try:
+        return installed.version(package)
+    except installed.PackageNotFoundError:
+        return ""

@@ -1,0 +1,56 @@
+"""docs/README.md of a bundle: what it is, how to run it, what its proof showed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from medssm.bundle.config_parts import Recipe
+
+
+def bundle_readme(
+    name: str, recipe: Recipe, card: Mapping[str, Any], figures: Mapping[str, Any], embed: bool
+) -> str:
+    """The text of docs/README.md."""
+    target = recipe.network["_target_"]
+    needs = (
+        "The network's code lies in `scripts/`; medssm is not needed. Start MONAI in this folder, "
+        "or put the folder on PYTHONPATH."
+        if embed
+        else "The network is medssm's: `pip install medssm`."
+    )
+    spacing = " x ".join(f"{each:g}" for each in recipe.spacing_mm)
+    patch = " x ".join(map(str, recipe.patch))
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"A MONAI bundle written by `medssm export`. Network: `{target}`. {needs}",
+            "",
+            "## Run",
+            "",
+            "```bash",
+            "python -m monai.bundle run --meta_file configs/metadata.json \\",
+            "  --config_file configs/inference.json --bundle_root . --dataset_dir IMAGES "
+            "--output_dir LABELS",
+            "```",
+            "",
+            f"`configs/evaluate.json` scores against labels (`--labels_dir`), `configs/train.json` "
+            f"trains anew. Images (`*{recipe.ending}`) are brought to {spacing} mm and cut into "
+            f"windows of {patch} voxels; labels come back on the images' own grids.",
+            "",
+            "## Evaluation of the training's own fold",
+            "",
+            *_rows(card, "none: the training had no validation."),
+            "",
+            "## Proof",
+            "",
+            "Taken by `medssm export` before it wrote this folder: MONAI's own checks of metadata "
+            "and network, and its labels beside medssm's.",
+            "",
+            *_rows(figures, "none."),
+            "",
+        ]
+    )
+
+
+def _rows(facts: Mapping[str, Any], absent: str) -> list[str]:
+    return [f"- {key.replace('_', ' ')}: {value}" for key, value in facts.items()] or [absent]

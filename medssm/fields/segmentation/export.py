@@ -1,0 +1,162 @@
+"""Hand a segmentation model over: a bundle, a program, a graph or plain weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import save_file
+from torch import nn
+
+from medssm.bundle.programs import example_size, portable_program, write_onnx, write_program
+from medssm.core.errors import MedssmError, UsageError
+from medssm.core.files import atomic_path, write_json
+from medssm.fields.segmentation.bundle import write_bundle
+from medssm.fields.segmentation.trained import TrainedModel, open_model
+
+Kind = Literal["bundle", "pt2", "onnx", "safetensors"]
+ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to hand over.
+
+    Args:
+        model: The model folder.
+        output: The file, or the bundle's folder.
+        kind: What to write.
+        embed: Whether the network's code goes into the bundle.
+        fold: Which fold; None takes the only one there is.
+        checkpoint: The weights of the end of training, or those that validated best.
+        size: Spatial size to trace a program with; None takes the patch.
+        tolerance: Largest difference of logits that an exported program may show.
+        prove: Whether a bundle predicts held-back cases, to be compared with our own labels.
+        cases: How many held-back cases the proof takes; 0 takes all.
+        images: Folder of images for the proof; None takes the model's held-back cases.
+    """
+
+    model: Path
+    output: Path
+    kind: Kind = "bundle"
+    embed: bool = False
+    fold: int | str | None = None
+    checkpoint: Literal["final", "best"] = "final"
+    size: tuple[int, ...] | None = None
+    tolerance: float = 1e-3
+    prove: bool = True
+    cases: int = 1
+    images: Path | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and what its proof showed."""
+
+    written: Path
+    facts: dict[str, Any]
+    lines: tuple[str, ...]
+
+
+def export(config: ExportConfig) -> Exported:
+    """Write a model in another program's form, and prove that it answers as ours.
+
+    Raises:
+        UsageError: Several folds and none chosen, a size that does not fit, an output that is
+            there already.
+        MedssmError: The proof failed; nothing is left at the output.
+    """
+    model = _one_fold(config)
+    if config.output.exists():
+        raise UsageError(f"{config.output}: is there already; name another, or remove it.")
+    if config.kind == "bundle":
+        facts, lines = write_bundle(
+            model, config.output, embed=config.embed, prove=config.prove,
+            cases=config.cases, images=config.images,
+        )  # fmt: skip
+        return Exported(config.output, facts, tuple(lines))
+    if config.embed:
+        raise UsageError("--embed belongs to --to bundle.")
+    output = _with_ending(config)
+    network = model.network(list(model.weights))
+    if config.kind == "safetensors":
+        return _weights(model, network, output)
+    return _program(config, model, network, output)
+
+
+def _one_fold(config: ExportConfig) -> TrainedModel:
+    model = open_model(config.model, None if config.fold is None else [config.fold],
+                       config.checkpoint)  # fmt: skip
+    if len(model.weights) > 1:
+        names = ", ".join(model.weights)
+        raise UsageError(
+            f"{config.model}: has the folds {names}; an export holds one network. Take fold=N."
+        )
+    return model
+
+
+def _with_ending(config: ExportConfig) -> Path:
+    ending = ENDINGS[config.kind]
+    if config.output.suffix not in ("", ending):
+        raise UsageError(f"{config.output}: --to {config.kind} writes {ending}.")
+    return config.output.with_suffix(ending)
+
+
+def _weights(model: TrainedModel, network: nn.Module, output: Path) -> Exported:
+    """Plain weights, the facts of the model in the header."""
+    facts = {"network": str(dict(model.content["network"])), "format": "pt"}
+    with atomic_path(output) as partial:
+        save_file({k: v.contiguous() for k, v in network.state_dict().items()}, partial, facts)
+    count = sum(each.numel() for each in network.state_dict().values())
+    return Exported(output, {"numbers": count}, (f"{count:,} numbers",))
+
+
+def _program(
+    config: ExportConfig, model: TrainedModel, network: nn.Module, output: Path
+) -> Exported:
+    size = example_size(network, _traced(model, config.size), config.size)
+    made = portable_program(network, model.channels, size)
+    difference = made.largest_difference
+    if config.kind == "pt2":
+        _refuse(difference, config, output)
+        write_program(made, output)
+    else:
+        difference = write_onnx(made, network, output)
+        if difference > config.tolerance:
+            output.unlink()
+        _refuse(difference, config, output)
+    sizes: Any = "any" if made.any_size else list(made.example.shape[2:])
+    facts = {"largest_logit_difference": difference, "spatial_size": sizes, "batch": "any"}
+    write_json(output.with_suffix(f"{output.suffix}.json"), _description(model, facts))
+    lines = (
+        f"largest difference of logits {difference:.1e}, at batches 1 and 2"
+        + (" and two sizes" if made.any_size else ""),
+        f"spatial size: {sizes}",
+    )
+    return Exported(output, facts, lines)
+
+
+def _traced(model: TrainedModel, wish: Sequence[int] | None) -> Sequence[int]:
+    return wish or model.plan.patch_size
+
+
+def _refuse(difference: float, config: ExportConfig, output: Path) -> None:
+    if not difference <= config.tolerance:
+        raise MedssmError(
+            f"{output}: the program's logits differ from the network's by {difference:.2e}; "
+            f"expected at most {config.tolerance:g}. Nothing is written."
+        )
+
+
+def _description(model: TrainedModel, facts: dict[str, Any]) -> dict[str, Any]:
+    """What a program needs to know to use the logits."""
+    plan = model.plan
+    return {
+        "network": dict(model.content["network"]),
+        "input": {"axes": "(B, C, *S)", "channels": list(model.dataset["channel_names"].values())},
+        "output": {"axes": "(B, K, *S)", "logits_of": list(plan.labels.names)},
+        "spacing_mm": list(plan.spacing_mm),
+        "patch": list(plan.patch_size),
+        "normalisation": list(plan.settings["normalization_schemes"]),
+        **facts,
+    }
