@@ -58,7 +58,13 @@ def open_slide(path: Path, reader: str = "auto") -> Slide:
             raise BadDataError(
                 f"{path}: {reader} cannot open it ({error}; {size} bytes)."
             ) from None
-    return _first_that_can(path, size)
+    try:
+        return _first_that_can(path, size)
+    except OSError as error:
+        raise BadDataError(
+            f"{path}: cannot be read ({error.strerror or error}). Check the rights of the file "
+            "and whether its disk is there."
+        ) from None
 
 
 def _first_that_can(path: Path, size: int) -> Slide:

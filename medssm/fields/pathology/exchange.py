@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from medssm.core.files import remove_temporaries
 from medssm.core.log import warn
 from medssm.data.bags import Bag, TileCoords, read_bag, write_bag, write_tile_coords
 
@@ -25,6 +26,8 @@ def hand_over(folder: Path, names: Iterable[str], tools: Iterable[str]) -> list[
     names, roots = list(names), []
     for tool in dict.fromkeys(tools):
         root = folder / tool
+        for place in filter(Path.is_dir, root.rglob("*")):
+            remove_temporaries(place)
         for name in names:
             source = folder / f"{name}.h5"
             files = _clam_files(root, name) if tool == "clam" else ()

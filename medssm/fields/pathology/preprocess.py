@@ -17,7 +17,7 @@ from medssm.fields.pathology.exchange import TOOLS, hand_over
 from medssm.fields.pathology.preprocess_report import PreprocessReport, Tally
 from medssm.fields.pathology.slide_record import done_before, fingerprint, forget, write_record
 from medssm.fields.pathology.tile_encoding import Encoded, encode_tiles
-from medssm.fields.pathology.tiling import TileConfig, Tiling, tile_slide
+from medssm.fields.pathology.tiling import TileConfig, Tiling, given_places, tile_slide
 from medssm.fields.pathology.tissue import TissueConfig, TissueMask, find_tissue
 from medssm.inference.device import choose_device, describe_device
 
@@ -132,11 +132,12 @@ def preprocess_slides(
         MachineError: A package is missing.
     """
     remove_temporaries(folder)
-    settings = config.settings()
+    common = config.settings()
+    settings = {name: _settings_of(each, config, common) for name, each in slides.items()}
     records = {} if force else {
         name: record
         for name, each in slides.items()
-        if (record := done_before(folder, name, _for(settings, each), each.path)) is not None
+        if (record := done_before(folder, name, settings[name], each.path)) is not None
         and record.get("mpp_asked") in (None, config.mpp)
     }  # fmt: skip
     todo = {name: each for name, each in slides.items() if name not in records}
@@ -146,16 +147,19 @@ def preprocess_slides(
     if todo:
         if records:
             say("%d of %d slides are encoded already.", len(records), len(slides))
-        _encode_all(todo, config, folder, tally)
+        _encode_all(todo, config, folder, tally, settings)
     report = tally.report()
     hand_over(folder, [*report.done, *report.skipped], config.also)
     return report
 
 
 def _encode_all(
-    todo: Mapping[str, SlideInput], config: PreprocessConfig, folder: Path, tally: Tally
+    todo: Mapping[str, SlideInput],
+    config: PreprocessConfig,
+    folder: Path,
+    tally: Tally,
+    settings: Mapping[str, str],
 ) -> None:
-    settings = config.settings()
     device = choose_device(config.encoder.device)
     encoder = build_encoder(config.encoder).to(device)
     say("encoder %s on %s", config.encoder.name, describe_device(device))
@@ -172,13 +176,15 @@ def _encode_all(
             # a file of older settings must not stand for a slide that fails with these
             (folder / f"{name}.h5").unlink(missing_ok=True)
         else:
-            write_record(folder, name, _for(settings, each), each.path, facts)
+            write_record(folder, name, settings[name], each.path, facts)
             tally.add(name, facts)
         bar.step(name)
 
 
-def _for(settings: str, slide: SlideInput) -> str:
-    return settings if slide.mpp is None else digest([settings, slide.mpp])
+def _settings_of(slide: SlideInput, config: PreprocessConfig, common: str) -> str:
+    """A hash of what decides the features of one slide beside its pixels."""
+    places = given_places(config.tiles, slide.path)
+    return digest([common, slide.mpp, None if places is None else sha256(places)])
 
 
 def _one(

@@ -238,15 +238,25 @@ def _as_clam(slide: Slide, mpp: float, tissue: TissueMask, config: TileConfig) -
     return Tiling(np.concatenate(found), config.size_px * down[0], config.size_px)
 
 
+def given_places(config: TileConfig, slide: Path) -> Path | None:
+    """The file of another tool with the places of a slide's tiles, if there is one."""
+    if config.mode != "file":
+        return None
+    folder = Path(str(config.coords)).expanduser()
+    return next((folder / name for name in _names(slide) if (folder / name).is_file()), None)
+
+
+def _names(slide: Path) -> tuple[str, str]:
+    return f"{slide.stem}.h5", f"{slide.stem}_patches.h5"
+
+
 def _of_file(slide: Slide, mpp: float, tissue: TissueMask, config: TileConfig) -> Tiling:  # noqa: ARG001
     """Places that another tool has written; sizes as the file tells them."""
-    folder = Path(str(config.coords)).expanduser()
-    names = (f"{slide.path.stem}.h5", f"{slide.path.stem}_patches.h5")
-    file = next((folder / name for name in names if (folder / name).is_file()), None)
+    file = given_places(config, slide.path)
     if file is None:
         raise BadDataError(
-            f"{folder}: neither {' nor '.join(names)} is there. Expected places of tiles as CLAM "
-            "(patches/) and TRIDENT (patches/) write them."
+            f"{config.coords}: neither {' nor '.join(_names(slide.path))} is there. Expected "
+            "places of tiles as CLAM (patches/) and TRIDENT (patches/) write them."
         )
     tiles = read_tile_coords(file)
     if tiles.size_level0 is not None and tiles.size_level0 != slide.size:

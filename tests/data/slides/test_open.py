@@ -1,5 +1,7 @@
 """Opening slides: whoever can reads them, and a file that none can read is named."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -112,6 +114,15 @@ def test_what_is_no_slide_is_named_with_its_size(tmp_path, content, words):
         open_slide(file)
     with pytest.raises(BadDataError, match=r"y.svs: there is no such file"):
         open_slide(tmp_path / "y.svs")
+
+
+def test_a_file_that_may_not_be_read_costs_only_itself(whole, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(sys.modules[open_slide.__module__], "_kind", refuse)
+    with pytest.raises(BadDataError, match=r"whole.tiff: cannot be read .Permission denied."):
+        open_slide(whole)
 
 
 def test_a_reader_is_chosen_by_name(whole):

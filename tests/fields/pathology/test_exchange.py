@@ -1,10 +1,12 @@
 """Our features in the folders of CLAM and TRIDENT, and back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from medssm.core.errors import UsageError
-from medssm.data.bags import find_bags, read_bag, read_tile_coords
+from medssm.data.bags import find_bags, read_bag, read_tile_coords, write_tile_coords
 from medssm.fields.pathology.encoders import EncoderConfig
 from medssm.fields.pathology.preprocess import PreprocessConfig, SlideInput, preprocess_slides
 from medssm.fields.pathology.tiling import TileConfig
@@ -58,6 +60,18 @@ def test_what_another_tool_has_placed_is_encoded_in_its_places(store, tmp_path):
     ours = read_bag(folder / "a.h5")
     assert np.array_equal(same.coords, ours.coords)
     assert np.allclose(same.features, ours.features, atol=1e-5)
+
+
+def test_places_that_have_changed_are_encoded_again(store, tmp_path):
+    slides, folder = store
+    places = tmp_path / "places"
+    tiles = read_tile_coords(next((folder / "clam" / "patches").glob("a.h5")))
+    config = PreprocessConfig(ENCODER, tiles=TileConfig("file", coords=str(places)))
+    for count in (5, 5, 3):
+        write_tile_coords(places / "a.h5", replace(tiles, coords=tiles.coords[:count]), "clam")
+        preprocess_slides(config, {"a": slides["a"]}, tmp_path / "out")
+        assert len(read_bag(tmp_path / "out" / "a.h5")) == count
+    assert preprocess_slides(config, {"a": slides["a"]}, tmp_path / "out").skipped == ("a",)
 
 
 def test_files_are_written_later_too_and_left_alone_when_there(store):
