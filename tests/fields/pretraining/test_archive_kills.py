@@ -1,5 +1,6 @@
 """A worker that dies costs one volume; a run that is killed ten times loses nothing."""
 
+import contextlib
 import json
 import os
 import random
@@ -142,6 +143,16 @@ def _tables(folder):
     return found
 
 
+def _wait_for(process, folder, count):
+    """Until so many volumes have their record, or the process is done."""
+    until = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until:
+        names = [path.name for path in (folder / "store").rglob("*.json")]
+        if sum(not name.startswith(TEMPORARY_MARK) for name in names) >= count:
+            return
+        time.sleep(0.002)
+
+
 @pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
@@ -158,15 +169,22 @@ def test_a_run_killed_ten_times_at_random_moments_loses_nothing_and_ends_equal(t
     expected = _tables(whole / "preprocessed/Dataset001_Scans")
     rng, folder = random.Random(5), cut / "preprocessed/Dataset001_Scans"
     stored: set[str] = set()
+    killed = 0
     for kill in range(KILLS):
         process = subprocess.Popen(
             _command(cut, "preprocess", "1", *words, "preprocess.backend=process",
                      "preprocess.workers=2"),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        # early ones fall into start, scan and plan, later ones into ever more of the store
-        time.sleep(rng.uniform(0.3, 1.0) * seconds * (0.4 + 0.06 * kill))
-        if process.poll() is None:
+        if kill < 3:
+            # somewhere in start, scan and plan
+            time.sleep(rng.uniform(0.2, 0.7) * seconds)
+        else:
+            # a few volumes later, at any point of the next one
+            _wait_for(process, folder, len(stored) + rng.randint(1, 4))
+            time.sleep(rng.uniform(0, 0.05))
+        killed += process.poll() is None
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         now = set()
@@ -178,6 +196,8 @@ def test_a_run_killed_ten_times_at_random_moments_loses_nothing_and_ends_equal(t
                 now.add(path.name)
         assert stored <= now
         stored = now
+    assert killed == KILLS
+    assert 0 < len(stored) < len(list((whole / "preprocessed").rglob("*.b2nd")))
     _run(cut, "preprocess", "1", *words, codes=(3,))
     assert _tables(folder) == expected
     assert list(cut.rglob(f"{TEMPORARY_MARK}*")) == []
