@@ -11,7 +11,7 @@ from medssm.core.errors import BadArgumentError, BadDataError
 from medssm.core.extras import require
 from medssm.core.files import atomic_path
 from medssm.core.log import warn
-from medssm.data.kspace.dicom_writer import write_dicom
+from medssm.data.kspace.dicom_writer import check_geometry, write_dicom
 from medssm.data.kspace.fastmri_writer import write_fastmri
 from medssm.data.kspace.h5_file import open_h5
 from medssm.data.kspace.volume import KspaceVolume
@@ -57,7 +57,8 @@ def write_reconstruction(
         for name, image in zip(_ARRAYS, (magnitude, complex_image, uncertainty), strict=True)
         if image is not None
     }
-    _check(images, formats)
+    check_formats(volume, formats)
+    _check(images)
     written: list[Path] = []
     if "h5" in formats:
         written.append(_write_h5(_named(path, ".h5"), images, attributes or {}))
@@ -66,6 +67,20 @@ def write_reconstruction(
     if "dicom" in formats:
         written.append(write_dicom(_named(path, "_dicom"), magnitude, volume))
     return written
+
+
+def check_formats(volume: KspaceVolume, formats: Sequence[str]) -> None:
+    """Refuse what cannot be written, before anything is computed.
+
+    Raises:
+        BadArgumentError: An unknown format.
+        BadDataError: DICOM is asked for and the geometry is unknown.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown or not formats:
+        raise BadArgumentError(f"formats {list(formats)}: expected some of {', '.join(FORMATS)}.")
+    if "dicom" in formats:
+        check_geometry(volume)
 
 
 def read_reconstruction(path: Path) -> dict[str, np.ndarray]:
@@ -88,10 +103,7 @@ def _named(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def _check(images: Mapping[str, np.ndarray], formats: Sequence[str]) -> None:
-    unknown = sorted(set(formats) - set(FORMATS))
-    if unknown or not formats:
-        raise BadArgumentError(f"formats {list(formats)}: expected some of {', '.join(FORMATS)}.")
+def _check(images: Mapping[str, np.ndarray]) -> None:
     shapes = {name: image.shape for name, image in images.items()}
     if len(set(shapes.values())) > 1 or images["reconstruction"].ndim != 3:
         raise BadArgumentError(f"shapes {shapes}: expected (slices, h, w) for all of them.")
@@ -134,4 +146,11 @@ def _write_nifti(path: Path, images: Mapping[str, np.ndarray], volume: KspaceVol
     return written
 
 
-__all__ = ["FORMATS", "Format", "read_reconstruction", "write_fastmri", "write_reconstruction"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "check_formats",
+    "read_reconstruction",
+    "write_fastmri",
+    "write_reconstruction",
+]

@@ -40,13 +40,7 @@ def write_dicom(folder: Path, magnitude: np.ndarray, volume: KspaceVolume) -> Pa
         BadDataError: Spacing, position or orientation are unknown.
         MachineError: The extra `mri` is not installed.
     """
-    if volume.affine is None or volume.spacing_mm is None:
-        raise BadDataError(
-            f"{volume.path}: a {volume.layout} file without position and orientation. Expected "
-            "both for DICOM, since viewers would place the slices wrongly; take formats=[h5,nifti]"
-            + (", or say spacing_mm and affine in CASE.json beside the file."
-               if volume.layout in ("npy", "bart") else ".")
-        )  # fmt: skip
+    check_geometry(volume)
     slope = float(magnitude.max()) / _LARGEST or 1.0
     key = digest([volume.name, magnitude.shape, float(magnitude.sum(dtype=np.float64)), slope])
     for index in range(len(magnitude)):
@@ -54,6 +48,21 @@ def write_dicom(folder: Path, magnitude: np.ndarray, volume: KspaceVolume) -> Pa
         with atomic_path(folder / f"{volume.name}_{index + 1:04d}.dcm") as partial:
             dataset.save_as(partial, enforce_file_format=True)
     return folder
+
+
+def check_geometry(volume: KspaceVolume) -> None:
+    """Refuse a volume that DICOM cannot place.
+
+    Raises:
+        BadDataError: Spacing, position or orientation are unknown.
+    """
+    if volume.affine is None or volume.spacing_mm is None:
+        raise BadDataError(
+            f"{volume.path}: its position and orientation are unknown ({volume.layout}). Expected "
+            "both for DICOM, since viewers would place the slices wrongly; take formats=[h5,nifti]"
+            + (", or say spacing_mm and affine in CASE.json beside the file."
+               if volume.layout in ("npy", "bart") else ".")
+        )  # fmt: skip
 
 
 def _dataset(image: np.ndarray, index: int, volume: KspaceVolume, slope: float, key: str) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import digest
@@ -13,13 +14,14 @@ from medssm.core.signature import make, parameters_of
 from medssm.data.kspace.volume import KspaceVolume
 from medssm.fields.reconstruction.baselines import BASELINES, espirit_maps, reconstruct
 from medssm.fields.reconstruction.reference_images import reference_of
+from medssm.fields.reconstruction.self_samples import kept_back
 from medssm.fields.reconstruction.train_config import SamplingConfig
 from medssm.fields.reconstruction.tuning import (
     Tuned,
     against_reference,
     against_withheld,
     tune,
-    withhold,
+    withheld_error,
 )
 from medssm.fields.reconstruction.volumes import (
     SliceImage,
@@ -27,11 +29,14 @@ from medssm.fields.reconstruction.volumes import (
     predict_volumes,
 )
 from medssm.fields.reconstruction.volumes_report import VolumesReport
+from medssm.mri.undersampling import Mask
 from medssm.runs.answer import Answer
 from medssm.runs.compose import parse_values
 from medssm.runs.field import PredictRequest
 
 MODEL = "baseline"
+# as for networks, so that figures can be laid side by side
+WITHHELD_SHARE, WITHHELD_SEED = 0.1, 0
 TuneName = Literal["none", "oracle_psnr", "oracle_ssim", "withheld"]
 
 
@@ -47,6 +52,8 @@ class BaselineConfig:
         sampling: Which mask undersamples inputs that are fully sampled.
         formats: Of the output: h5, nifti, dicom.
         slices: Numbers of slices; None takes all.
+        withheld: Share of samples held back from a second reconstruction of undersampled input,
+            on which its error is measured, as for networks; 0 leaves that out.
     """
 
     method: str = "l1_wavelet"
@@ -55,6 +62,7 @@ class BaselineConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     formats: tuple[str, ...] = ("h5",)
     slices: tuple[int, ...] | None = None
+    withheld: float = WITHHELD_SHARE
 
     def __post_init__(self) -> None:
         known = set(parameters_of(BASELINES.load(self.method))) - {"problem"}
@@ -64,6 +72,8 @@ class BaselineConfig:
                 f"options.{unknown[0]}: {self.method} has the options "
                 f"{', '.join(sorted(known)) or '(none)'}."
             )
+        if not 0 <= self.withheld < 1:
+            raise UsageError(f"withheld={self.withheld}: expected 0 to below 1.")
         if self.tune != "none" and self.options:
             raise UsageError("options and tune: take one of them.")
 
@@ -79,7 +89,7 @@ class BaselineMethod:
         self.config = config
         tuned = "" if config.tune == "none" else f" ({config.tune.replace('_', ' ')})"
         self.name = f"{config.method}{tuned}"
-        self.key = digest([config.method, dict(config.options), config.tune])
+        self.key = digest([config.method, dict(config.options), config.tune, config.withheld])
 
     def __call__(
         self,
@@ -99,14 +109,23 @@ class BaselineMethod:
         maps = None
         if name != "zero_filled":
             maps = espirit_maps(kspace, acs, centred=centred)
+        figures: dict[str, float] = {}
+        options = self.config.options
         if self.config.tune == "withheld":
             best = _by_withheld(name, kspace, mask, acs, maps, centred)
         elif self.config.tune != "none":
             best = self._by_oracle(kspace, mask, maps, volume, index)
         else:
-            words = self.config.options
-            return SliceImage(reconstruct(name, kspace, mask, maps, centred=centred, **words))
-        return SliceImage(best.image, figures={**best.options, "score": best.score})
+            image = reconstruct(name, kspace, mask, maps, centred=centred, **options)
+            best = Tuned(image, options, 0.0)
+        if self.config.tune != "none":
+            figures = {**best.options, "score": best.score}
+        if volume.mask is not None and maps is not None and self.config.withheld:
+            held = held_back(mask, acs, self.config.withheld)
+            words = best.options
+            again = reconstruct(name, kspace, mask & ~held, maps, centred=centred, **words)
+            figures["withheld_error"] = withheld_error(again, maps, kspace, held, centred=centred)
+        return SliceImage(best.image, figures=figures)
 
     def _by_oracle(
         self,
@@ -127,6 +146,12 @@ class BaselineMethod:
         return tune(name, kspace, mask, score, maps=maps, centred=volume.centred)
 
 
+def held_back(mask: np.ndarray, acs: np.ndarray, share: float) -> np.ndarray:
+    """The samples that every method is judged by where there is no reference, (H, W) boolean."""
+    taken, centre = (torch.from_numpy(np.ascontiguousarray(each)) for each in (mask, acs))
+    return np.asarray(kept_back(Mask(taken, centre), share, WITHHELD_SEED).numpy())
+
+
 def _by_withheld(
     name: str, kspace: np.ndarray, mask: np.ndarray, acs: np.ndarray, maps: np.ndarray | None,
     centred: bool,
@@ -134,7 +159,7 @@ def _by_withheld(
     """Options by held-back samples, then the image from all of them."""
     if maps is None:
         raise UsageError("zero_filled has no options to tune; take tune=none.")
-    held = withhold(mask, acs)
+    held = held_back(mask, acs, WITHHELD_SHARE)
     score = against_withheld(kspace, maps, held, centred=centred)
     best = tune(name, kspace, mask & ~held, score, maps=maps, centred=centred)
     image = reconstruct(name, kspace, mask, maps, centred=centred, **best.options)

@@ -11,19 +11,16 @@ from medssm.core.errors import BadDataError
 from medssm.data.kspace.volume import KspaceVolume
 from medssm.data.kspace_writers import read_reconstruction
 from medssm.data.readers.kspace import open_kspace
-from medssm.fields.reconstruction.baseline_prediction import TuneName
+from medssm.fields.reconstruction.baseline_prediction import WITHHELD_SHARE, TuneName, held_back
 from medssm.fields.reconstruction.baselines import espirit_maps, reconstruct
 from medssm.fields.reconstruction.prediction_record import PredictedCase
 from medssm.fields.reconstruction.reference_images import centre_crop, reference_of
-from medssm.fields.reconstruction.self_samples import kept_back
 from medssm.fields.reconstruction.tuning import against_reference, tune, withheld_error
 from medssm.fields.reconstruction.uncertainty import calibration
 from medssm.metrics.reconstruction import all_scores, foreground
 from medssm.mri.coils import estimate_maps, magnitude
-from medssm.mri.undersampling import Mask, find_acs
+from medssm.mri.undersampling import find_acs
 
-# as `medssm predict` holds samples back, so that figures can be laid side by side
-WITHHELD_SHARE, WITHHELD_SEED = 0.1, 0
 Stack = np.ndarray
 
 
@@ -250,13 +247,12 @@ def _withheld(case: PredictedCase, method: str, baselines: Sequence[str]) -> dic
     found = {}
     if case.figures.get("withheld_error"):
         found[method] = float(np.mean(case.figures["withheld_error"]))
-    names = [name for name in baselines if name != "zero_filled"]
+    names = [name for name in baselines if name not in ("zero_filled", *found)]
     if not names or not case.input.is_file():
         return found
     volume, mask = open_kspace(case.input), case.mask()
     acs = _centre(volume, mask)
-    centre = Mask(torch.from_numpy(mask), torch.from_numpy(np.ascontiguousarray(acs)))
-    held = kept_back(centre, WITHHELD_SHARE, WITHHELD_SEED).numpy()
+    held = held_back(mask, acs, WITHHELD_SHARE)
     for name in names:
         errors = []
         for index in case.slices:

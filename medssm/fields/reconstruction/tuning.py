@@ -98,27 +98,6 @@ def against_withheld(
     return lambda image: -withheld_error(image, maps, kspace, withheld, centred=centred)
 
 
-def withhold(mask: np.ndarray, acs: np.ndarray, share: float = 0.1, seed: int = 0) -> np.ndarray:
-    """Acquired samples outside of the centre that are kept back to measure an error on.
-
-    Args:
-        mask: What was acquired.
-        acs: The fully sampled centre, which is always kept.
-        share: Of the samples outside of it.
-        seed: Of the draw.
-
-    Returns:
-        The samples to hold back.
-
-    Shape:
-        all: (H, W) boolean.
-    """
-    if not 0 < share < 1:
-        raise BadArgumentError(f"share {share}: expected a number between 0 and 1.")
-    drawn = np.random.RandomState(seed).rand(*mask.shape) < share
-    return np.asarray(drawn & mask & ~acs)
-
-
 def withheld_error(
     image: np.ndarray,
     maps: np.ndarray,

@@ -13,7 +13,7 @@ from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import RECORDS, atomic_path, digest, read_json, sha256, write_json
 from medssm.core.log import Progress, say, warn
 from medssm.data.kspace.volume import KspaceVolume
-from medssm.data.kspace_writers import write_reconstruction
+from medssm.data.kspace_writers import check_formats, write_reconstruction
 from medssm.data.readers.kspace import open_kspace
 from medssm.fields.reconstruction.importing import case_files
 from medssm.fields.reconstruction.masks_of_cases import drawn, mask_of_file, own
@@ -177,6 +177,7 @@ def mask_of(volume: KspaceVolume, sampling: SamplingConfig) -> Callable[[np.ndar
 def _volume(
     config: VolumesConfig, method: Method, volume: KspaceVolume, key: str
 ) -> dict[str, Any]:
+    check_formats(volume, tuple(config.formats))
     began = time.monotonic()
     chosen = list(range(volume.slices) if config.slices is None else config.slices)
     if not chosen or not all(0 <= each < volume.slices for each in chosen):

@@ -135,7 +135,7 @@ def test_undersampled_volumes_are_judged_by_withheld_samples(tmp_path):
     answer = _evaluate(tmp_path / "out", "baselines=[zero_filled,sense,l1_wavelet]")
     assert answer.exit_code == 0
     errors = answer.facts["withheld_error"]
-    assert set(errors) == {"sense", "l1_wavelet"}
+    assert set(errors) == {"cg_sense", "sense", "l1_wavelet"}
     assert errors["l1_wavelet"]["mean"] < min(1, errors["sense"]["mean"])
     page = answer.written[0].read_text()
     assert "Volumes without a reference have no SSIM or PSNR" in page
