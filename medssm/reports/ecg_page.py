@@ -11,6 +11,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from scipy.ndimage import uniform_filter1d
 
 from medssm.core.errors import BadArgumentError
 from medssm.core.files import atomic_path
@@ -35,6 +36,7 @@ _ORDER = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V
 _RHYTHM = ("II", "V1", "I")
 _SALIENCY = LinearSegmentedColormap.from_list("saliency", [(0.9, 0.6, 0, 0), (0.84, 0.37, 0, 0.75)])
 _SALIENCY_HALF_MM = 13.0
+_SMOOTHED_S = 0.06
 _LABELS_A_LINE = 4
 _MOST_FINDINGS = 4
 _NOTICE = "Made by a research program. Not a medical device, not for diagnosis."
@@ -181,8 +183,11 @@ def _colour(axes: Axes, page: EcgPage, piece: np.ndarray, place: tuple[np.ndarra
     """A band under the trace, stronger where the network looked more."""
     assert page.saliency is not None
     times, row = place
-    strength = np.abs(np.nan_to_num(np.asarray(piece, dtype=np.float64)))
-    top = float(np.percentile(np.abs(np.nan_to_num(page.saliency)), 99))
+    # single samples flicker; a wave of the heart is longer than this
+    window = max(1, round(_SMOOTHED_S * page.rate_hz))
+    strength = uniform_filter1d(np.abs(np.nan_to_num(piece)).astype(np.float64), window)
+    whole = np.abs(np.nan_to_num(page.saliency)).astype(np.float64)
+    top = float(np.percentile(uniform_filter1d(whole, window, axis=1), 99))
     if top <= 0 or len(piece) < 2:
         return
     axes.imshow(
