@@ -28,7 +28,7 @@ def thumbnail(voxels: np.ndarray, low: float, high: float) -> np.ndarray:
         low: The value of 0.
         high: The value of 255.
     """
-    small = voxels.astype(np.float32, copy=False)
+    small: np.ndarray = voxels.astype(np.float32, copy=False)
     for axis in range(3):
         size = small.shape[axis]
         edges = np.linspace(0, size, EDGE + 1).astype(int)[:-1]
