@@ -9,6 +9,7 @@ from medssm.runs.compose import parse_values
 from medssm.runs.field import (
     DemoRequest,
     EvaluateRequest,
+    ExportRequest,
     Field,
     ImportRequest,
     PredictRequest,
@@ -85,6 +86,13 @@ def run_evaluate(request: EvaluateRequest) -> Answer:
     return Answer(report.facts(), report.lines(), [report.report], (), report.exit_code)
 
 
+def run_export(request: ExportRequest) -> Answer:
+    """Hand a model over as a program of calibrated probabilities."""
+    from medssm.fields.ecg.export import export
+
+    return export(request)
+
+
 def run_demo(request: DemoRequest) -> Answer:
     """The whole story on synthetic records."""
     from medssm.fields.ecg.demo import demo
@@ -115,4 +123,5 @@ FIELD = Field(
     demo=run_demo,
     import_dataset=run_import,
     recognise=recognise,
+    export=run_export,
 )
