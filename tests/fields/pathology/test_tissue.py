@@ -53,6 +53,21 @@ def test_a_threshold_that_divides_is_otsus():
     assert np.array_equal(two > max(found, 20), two > max(same, 20))
 
 
+def test_each_part_of_the_guard_holds_by_itself():
+    # set off from the glass, yet hardly coloured
+    pale = np.repeat([1.0, 18.0], 500)
+    found, reason = trusted_threshold(pale, TissueConfig())
+    assert found is None
+    assert "saturation 18, below 20" in reason
+    assert trusted_threshold(pale, TissueConfig(floor=10.0))[0] == 10.0
+    # coloured, yet not set off from the tinted glass
+    tinted = np.repeat([24.0, 34.0], 500)
+    found, reason = trusted_threshold(tinted, TissueConfig())
+    assert found is None
+    assert "nothing stands out from the glass" in reason
+    assert trusted_threshold(tinted, TissueConfig(separation=5.0))[0] is not None
+
+
 def test_a_slide_that_is_tissue_all_over_is_tissue():
     even = np.random.default_rng(0).normal(110, 12, 4000)
     assert trusted_threshold(even, TissueConfig()) == (20.0, "")
