@@ -38,7 +38,6 @@ READERS = Table(
         "npy": "medssm.data.ecg.table_files:read_npy",
         "scp": "medssm.data.ecg.read:refuse_scp",
     },
-    "medssm.ecg_formats",
 )
 # those whose header alone says how long a record is
 _EXTENTS = {

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from medssm.core.files import RECORDS as RECORDS_FOLDER
 from medssm.core.files import digest, read_json, sha256, write_json
 from medssm.core.log import Progress
 from medssm.core.workers import run_cases
-from medssm.data.ecg.classes import SOURCES
 from medssm.data.ecg.folder_tables import completed, published_files, read_tables, row_of
 from medssm.data.ecg.likeness import candidates, outline, same_recording
 from medssm.data.ecg.read import find_records, read_record, record_seconds
 from medssm.data.ecg.signal import ReadOptions, RecordError, Signal
 from medssm.data.findings import Finding
+from medssm.fields.ecg.grouping import joined_records
 from medssm.fields.ecg.records import EcgRecord, record_of
 from medssm.fields.ecg.study import EcgStudy
 
@@ -202,7 +201,9 @@ def take_stock(study: EcgStudy, files: dict[str, Path]) -> Inventory:
             if row["outline"]:
                 outlines[records[-1].name] = row["outline"]
         findings += [Finding(**row) for row in content["findings"]]
-    return _with_persons(records, findings, _copies(study, files, outlines))
+    copies = _copies(study, files, outlines)
+    rows, more = joined_records(records, copies, study.config.min_leads)
+    return Inventory(tuple(rows), (*findings, *more))
 
 
 def _copies(
@@ -246,49 +247,3 @@ def _plain_record(row: dict[str, Any]) -> EcgRecord:
     codes = row["codes"]
     row |= {"codes": None if codes is None else tuple(codes), "findings": tuple(row["findings"])}
     return EcgRecord(**row)
-
-
-def _with_persons(
-    records: Sequence[EcgRecord], findings: list[Finding], like: Mapping[str, str]
-) -> Inventory:
-    """Patients where files name none, and records that come twice."""
-    first: dict[str, EcgRecord] = {}
-    by_name: dict[str, EcgRecord] = {}
-    rows = []
-    for each in records:
-        record = _with_patient(each) if each.usable else each
-        same = first.setdefault(record.sha256, record) if each.usable else record
-        by_name[record.name] = record
-        if same.name == record.name and record.name in like:
-            same = by_name[like[record.name]]
-        if same.name != record.name:
-            record = replace(record, same_as=same.same_as or same.name)
-            by_name[record.name] = record
-            findings.append(_twice(record, same))
-        rows.append(record)
-    return Inventory(tuple(rows), tuple(findings))
-
-
-def _with_patient(record: EcgRecord) -> EcgRecord:
-    if record.patient:
-        # numbers of two hospitals may coincide
-        return replace(record, patient=f"{record.source}:{record.patient}")
-    if record.source in SOURCES and record.age is not None and record.codes:
-        labels = "+".join(sorted(record.codes))
-        key = f"{record.source}:{record.age:g}:{record.sex or '?'}:{labels}"
-        return replace(record, patient=key, patient_by="proxy")
-    return replace(record, patient=f"record:{record.name}", patient_by="alone")
-
-
-def _twice(record: EcgRecord, same: EcgRecord) -> Finding:
-    differ = set(record.codes or ()) != set(same.codes or ())
-    nearly = "" if record.sha256 == same.sha256 else "up to rate and rounding "
-    return Finding(
-        record.name,
-        record.file,
-        "duplicate",
-        "warning",
-        f"{nearly}the same samples as {same.name}" + (", with other labels" if differ else ""),
-        "each recording once",
-        "Kept on the same side of every split and scored once.",
-    )

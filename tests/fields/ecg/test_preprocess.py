@@ -195,8 +195,9 @@ def test_records_with_too_few_leads_are_left_out_by_name(tmp_path):
     files.write_dat(tmp_path / "source", "two", signal()[:2], lead_names=LEADS[:2])
     request = _study(tmp_path, 4, "planner.min_leads=7", "planner.folds=2")
     answer = preprocess_ecg(request)
-    assert answer.exit_code == 3
-    assert list(answer.facts["refused"]) == ["two"]
+    assert (answer.exit_code, answer.facts["skipped"], answer.facts["records"]) == (3, 1, 4)
+    table = (tmp_path / "home" / "preprocessed" / request.dataset / "findings.csv").read_text()
+    assert "two,two.hea,too_few_leads,error,6 leads" in table
 
 
 def test_workers_give_the_same_store(tmp_path):
