@@ -25,6 +25,7 @@ TABLES = {
     "readers": "medssm.data.readers:READERS",
     "slide_readers": "medssm.data.slides:READERS",
     "encoders": "medssm.fields.pathology.encoders:ENCODERS",
+    "baselines": "medssm.fields.reconstruction.baselines:BASELINES",
     "fields": "medssm.fields:FIELDS",
 }
 # dataclasses whose keys a command line may set: the section of the configuration -> its class
