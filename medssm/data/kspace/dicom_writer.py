@@ -17,7 +17,8 @@ _LARGEST = 65535
 # type 2 attributes: present, and empty since nothing is known
 _EMPTY = (
     "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
-    "ReferringPhysicianName", "PositionReferenceIndicator",
+    "ReferringPhysicianName", "PositionReferenceIndicator", "ScanOptions", "MRAcquisitionType",
+    "RepetitionTime", "EchoTime", "EchoTrainLength", "AcquisitionNumber",
 )  # fmt: skip
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -86,6 +87,8 @@ def _dataset(image: np.ndarray, index: int, volume: KspaceVolume, slope: float, 
     for name in _EMPTY:
         setattr(found, name, "")
     found.Modality = "MR"
+    # RM: research mode, since headers of k-space do not name the sequence
+    found.ScanningSequence, found.SequenceVariant = "RM", "NONE"
     found.Manufacturer = f"medssm {__version__}"
     found.SeriesDescription = f"medssm reconstruction of {volume.name}"[:64]
     found.SeriesNumber, found.InstanceNumber = 1, index + 1

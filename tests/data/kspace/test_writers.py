@@ -76,6 +76,11 @@ def test_dicom_places_slices_as_the_scanner_did(tmp_path, placed, images):
     assert len({each.SOPInstanceUID for each in found}) == 3
     assert len({each.SeriesInstanceUID for each in found}) == 1
     assert list(first.ImageType) == ["DERIVED", "PRIMARY", "M"]
+    # what an MR image must have, known or empty
+    assert first.ScanningSequence == "RM"
+    for name in ("RepetitionTime", "EchoTime", "PatientBirthDate", "StudyDate", "AccessionNumber"):
+        assert name in first
+        assert not first.get(name)
 
 
 def test_dicom_without_geometry_is_refused(tmp_path, images):
