@@ -7,6 +7,7 @@ from medssm.mri.coils import expand, normalise_maps, rss
 from medssm.mri.fourier import fft2, ifft2
 from medssm.networks import RECONSTRUCTION_NETWORKS
 from medssm.networks.keymaps import load_official, to_official
+from medssm.networks.keymaps.direct_config import load_direct
 from medssm.networks.recurrent_varnet import RecurrentVarNet
 from medssm.runs.compose import compose
 
@@ -161,3 +162,25 @@ def test_a_checkpoint_of_direct_goes_there_and_back_with_its_refinement():
 def test_weights_of_something_else_are_named():
     with pytest.raises(BadDataError, match=r"no RecurrentVarNet weights"):
         load_official("recurrent_varnet", {"conv.weight": torch.zeros(1)})
+
+
+def test_a_configuration_of_direct_tells_what_weights_do_not(tmp_path):
+    network = _tiny(num_steps=3, shared=True, centred=False, initializer="zero_filled").eval()
+    torch.save({"model": to_official("recurrent_varnet", network)}, tmp_path / "model_10.pt")
+    (tmp_path / "config.yaml").write_text(
+        "physics: {forward_operator: fft2(centered=False), backward_operator: ifft2(centered=False)}\n"
+        "model: {model_name: recurrentvarnet.recurrentvarnet.RecurrentVarNet, num_steps: 3,\n"
+        "  no_parameter_sharing: false, learned_initializer: true,\n"
+        "  initializer_initialization: zero_filled, initializer_dilations: [1, 1, 2, 4]}\n"
+    )
+    loaded, report = load_direct(tmp_path / "model_10.pt", tmp_path / "config.yaml")
+    assert not report.problems()
+    masked, mask, maps = _problem(centred=False)
+    with torch.no_grad():
+        assert torch.equal(loaded(masked, mask, maps), network(masked, mask, maps))
+
+
+def test_a_configuration_of_another_network_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("model: {model_name: unet.unet_2d.Unet2d}\n")
+    with pytest.raises(BadDataError, match=r"Unet2d.* Expected RecurrentVarNet"):
+        load_direct(tmp_path / "model_10.pt", tmp_path / "config.yaml")
