@@ -14,7 +14,10 @@ from medssm.fields.ecg.task import macro_areas
 from medssm.fields.ecg.train_config import AugmentConfig
 from medssm.training.order import SampleKey
 
-CALM = AugmentConfig(gain=0, lead_dropout=0, wander_mv=0, noise_mv=0)
+STILL = dict.fromkeys(
+    ("gain", "lead_dropout", "wander_mv", "mains_mv", "noise_mv", "mask_s", "stretch"), 0.0
+)
+CALM = AugmentConfig(**STILL)
 WILD = AugmentConfig(mixup=0.5, mixed=1.0, mask_s=1, stretch=0.05, mains_mv=0.1, lead_sets=0.5)
 
 
@@ -91,7 +94,7 @@ def test_absent_leads_stay_absent_and_one_lead_always_stays() -> None:
 
 
 def test_reduced_sets_keep_their_leads_only() -> None:
-    settings = AugmentConfig(lead_sets=1.0, lead_dropout=0)
+    settings = AugmentConfig(**STILL | {"lead_sets": 1.0})
     rng = np.random.default_rng(1)
     kept = {tuple(change(np.ones((12, 20)), 10.0, settings, rng).any(1)) for _ in range(40)}
     assert {sum(each) for each in kept} == {6, 4, 3, 2}
@@ -106,12 +109,11 @@ def test_without_changes_nothing_changes() -> None:
 def test_a_mask_and_a_stretch_do_what_they_say() -> None:
     ramp = np.tile(np.arange(1, 201, dtype=np.float32), (12, 1))
     rng = np.random.default_rng(5)
-    quiet = {"gain": 0, "lead_dropout": 0, "wander_mv": 0, "noise_mv": 0}
-    masked = change(ramp, 10.0, AugmentConfig(mask_s=5, **quiet), rng)
+    masked = change(ramp, 10.0, AugmentConfig(**STILL | {"mask_s": 5.0}), rng)
     gone = masked == 0
     assert (gone == gone[0]).all()
     assert 0 <= gone[0].sum() <= 50
-    slow = change(ramp, 10.0, AugmentConfig(stretch=0.05, **quiet), rng)
+    slow = change(ramp, 10.0, AugmentConfig(**STILL | {"stretch": 0.05}), rng)
     rates = np.diff(slow[0][:150])
     assert np.ptp(rates) < 1e-4
     assert 0.95 <= rates.mean() <= 1.05
