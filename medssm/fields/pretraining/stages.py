@@ -6,6 +6,7 @@ from medssm.runs.answer import Answer
 from medssm.runs.field import (
     DemoRequest,
     EvaluateRequest,
+    ExportRequest,
     Field,
     ImportRequest,
     PredictRequest,
@@ -68,6 +69,13 @@ def run_evaluate(request: EvaluateRequest) -> Answer:
     return evaluate_pretraining(request)
 
 
+def run_export(request: ExportRequest) -> Answer:
+    """Hand the encoder over."""
+    from medssm.fields.pretraining.export import export_encoder
+
+    return export_encoder(request)
+
+
 def run_demo(request: DemoRequest) -> Answer:
     """The whole story on synthetic volumes."""
     from medssm.fields.pretraining.demo import demo
@@ -98,4 +106,5 @@ FIELD = Field(
     demo=run_demo,
     import_dataset=run_import,
     recognise=recognise,
+    export=run_export,
 )

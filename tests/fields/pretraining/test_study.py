@@ -12,6 +12,7 @@ from medssm.core.errors import BadDataError, UsageError
 from medssm.fields.pretraining.archive import import_archive
 from medssm.fields.pretraining.demo import make_scans
 from medssm.fields.pretraining.evaluate import evaluate_pretraining, sanity_figures
+from medssm.fields.pretraining.export import export_encoder
 from medssm.fields.pretraining.model_folder import open_model
 from medssm.fields.pretraining.predict import predict_pretraining
 from medssm.fields.pretraining.samples import CropSamples, grid_of
@@ -19,7 +20,13 @@ from medssm.fields.pretraining.store import open_store
 from medssm.fields.pretraining.story import train_config, train_study
 from medssm.fields.pretraining.tiles import crop_starts
 from medssm.networks.hybrid_mamba import HybridMamba
-from medssm.runs.field import EvaluateRequest, ImportRequest, PredictRequest, StudyRequest
+from medssm.runs.field import (
+    EvaluateRequest,
+    ExportRequest,
+    ImportRequest,
+    PredictRequest,
+    StudyRequest,
+)
 from medssm.runs.workspace import open_workspace
 from medssm.training.order import SampleKey
 from medssm.training.pretrained import with_pretrained
@@ -84,6 +91,19 @@ def test_the_encoder_is_handed_over_whole(model: Path) -> None:
 def _arguments(model: Path) -> dict[str, object]:
     made = with_pretrained({"name": "hybrid_mamba"}, model)
     return {key: value for key, value in made.items() if key != "name"}
+
+
+def test_an_exported_encoder_is_a_folder_to_start_from(
+    home: Path, model: Path, tmp_path: Path
+) -> None:
+    export_encoder(ExportRequest(model, tmp_path / "out", "safetensors", home))
+    first, second = HybridMamba(**_arguments(model)), HybridMamba(**_arguments(model))
+    transfer(first, model)
+    moved = transfer(second, tmp_path / "out")
+    state = first.state_dict()
+    assert all(torch.equal(second.state_dict()[key], state[key]) for key in moved.moved)
+    with pytest.raises(UsageError, match="--to safetensors"):
+        export_encoder(ExportRequest(model, tmp_path / "out", "bundle", home))
 
 
 def test_another_shape_or_network_is_refused_with_the_remedy(model: Path) -> None:
