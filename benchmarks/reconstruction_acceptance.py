@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("parts", nargs="*", help="equispaced, tutorial; both when none")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     result = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for part in chosen.parts or ("equispaced", "tutorial"):
         busy = busy_cores()

@@ -144,7 +144,9 @@ class NetworkMethod:
         refined = getattr(self.network, "refined", None)
         return kspace, scale, maps if refined is None else refined(maps)
 
-    def _withheld(self, samples: Tensor, mask: Mask, weight: float, found: Tensor | None) -> float:
+    def _withheld(
+        self, samples: Tensor, mask: Mask, weight: float, found: Tensor | None, seed: int
+    ) -> float:
         """The error on samples that a second reconstruction does not see.
 
         Behind least squares it is that of the image seen through the maps, as with classical
