@@ -11,9 +11,7 @@ TIED = 1e-8
 BEYOND = 1e-6
 
 
-def concordance(
-    months: Numbers, risk: Numbers, event: Numbers, tied: float = TIED
-) -> float:
+def concordance(months: Numbers, risk: Numbers, event: Numbers, tied: float = TIED) -> float:
     """Harrell's C: of the pairs whose earlier time is an event, how many have the higher risk.
 
     Equal risks count half. At equal times, an event comes before a censored patient; two events
