@@ -75,10 +75,8 @@ def _kind(case: Case) -> str | None:
 
 
 def _mask(case: Case) -> tuple[Made, tuple[float, float]]:
-    size = case["img_size"]
-    sizes = size if isinstance(size, (list, tuple)) else (size,) * 3
     generator = torch.Generator().manual_seed(case["seed"])
-    grid = tuple(each // 16 for each in sizes)
+    grid = tuple(case["output_shape"][2:])
     visible = random_visible(case["batch"], grid, case["mask_ratio"], generator)
     assert visible.ids.tolist() == case["visible_ids"]
     return {"output": visible.cells[:, None]}, (0.0, 0.0)
