@@ -112,7 +112,7 @@ def run_export(arguments: argparse.Namespace) -> Answer:
     return field.export(
         ExportRequest(
             model, Path(arguments.output), arguments.to or "bundle", arguments.home,
-            arguments.embed, tuple(arguments.overrides),
+            arguments.embed, tuple(arguments.overrides), arguments.force,
         )
     )  # fmt: skip
 

@@ -157,6 +157,7 @@ VERBS: dict[str, Verb] = {
         (
             Flag(("--to",), "bundle, pt2, onnx or safetensors (default bundle)", "KIND"),
             Flag(("--embed",), "bundle: put the network's code inside, so that it needs no medssm"),
+            FORCE,
         ),
         overrides=True,
         example="medssm export MODEL ./MyBundle --to bundle --embed",

@@ -121,6 +121,7 @@ class ExportRequest:
         home: The folder for raw/, preprocessed/ and results/.
         embed: Whether the network's code goes along.
         overrides: key=value words.
+        force: Whether what is there at `output` makes way.
     """
 
     model: Path
@@ -129,6 +130,7 @@ class ExportRequest:
     home: Path
     embed: bool = False
     overrides: tuple[str, ...] = ()
+    force: bool = False
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def words_of(tmp_path_factory):
             "train": study,
             "predict": (str(model), *predict),
             "evaluate": (str(root / "out"), "-r", str(raw / "labelsTs"), "overlays=1"),
+            "export": (str(model), str(root / "w"), "--to", "safetensors", "--force"),
             "show": ("networks", "lightm_unet"),
             "doctor": ("--home", str(home)),
             "demo": ("segmentation", *TINY, "--home", str(root / "demo")),

@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "medssm/ops/native/variants.py": "MEDSSM_NATIVE",
     "medssm/ops/scan/triton_backend.py": "TRITON_INTERPRET, which Triton itself obeys",
     "medssm/training/ranks.py": "Lightning's launcher leaves its variables behind",
+    "medssm/bundle/proof.py": "MONAI's own programs run with it, and with a few words more",
     "medssm/fields/segmentation/nnunet/staging.py": "nnunetv2 finds folders by variables",
 }
 

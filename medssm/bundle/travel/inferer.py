@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.inferers import Inferer
+from monai.utils import convert_to_dst_type
 from torch import Tensor
 
 
@@ -59,7 +60,8 @@ class EvenWindowsInferer(Inferer):
             return total[:, :, None] if planar else total
 
         images = [self._slide(image[None], window, answer) for image in self._tensor(inputs)]
-        return torch.cat(images).to(device)
+        # the geometry and the history of the input go along: the way back to its grid needs them
+        return convert_to_dst_type(torch.cat(images).to(device), inputs, dtype=torch.float32)[0]
 
     @staticmethod
     def _tensor(inputs: Tensor) -> Tensor:

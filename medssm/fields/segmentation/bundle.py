@@ -40,7 +40,7 @@ def write_bundle(
 
     Args:
         model: The model, one fold of it.
-        output: The bundle's folder; it must not be there.
+        output: The bundle's folder; one that is there makes way.
         embed: Whether the network's code goes along.
         prove: Whether MONAI predicts cases, compared with our own labels.
         cases: How many; 0 takes all.
@@ -79,6 +79,8 @@ def _unfinished(output: Path) -> Iterator[Path]:
     folder = output.with_name(f"{TEMPORARY_MARK}{secrets.token_hex(4)}-{output.name}")
     try:
         yield folder
+        if output.exists():
+            shutil.rmtree(output)
         folder.rename(output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

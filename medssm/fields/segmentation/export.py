@@ -27,6 +27,7 @@ class ExportConfig:
         output: The file, or the bundle's folder.
         kind: What to write.
         embed: Whether the network's code goes into the bundle.
+        overwrite: Whether a bundle or file that is there makes way, once the new one is proven.
         fold: Which fold; None takes the only one there is.
         checkpoint: The weights of the end of training, or those that validated best.
         size: Spatial size to trace a program with; None takes the patch.
@@ -40,6 +41,7 @@ class ExportConfig:
     output: Path
     kind: Kind = "bundle"
     embed: bool = False
+    overwrite: bool = False
     fold: int | str | None = None
     checkpoint: Literal["final", "best"] = "final"
     size: tuple[int, ...] | None = None
@@ -67,9 +69,8 @@ def export(config: ExportConfig) -> Exported:
         MedssmError: The proof failed; nothing is left at the output.
     """
     model = _one_fold(config)
-    if config.output.exists():
-        raise UsageError(f"{config.output}: is there already; name another, or remove it.")
     if config.kind == "bundle":
+        _check_free(config, config.output)
         facts, lines = write_bundle(
             model, config.output, embed=config.embed, prove=config.prove,
             cases=config.cases, images=config.images,
@@ -78,6 +79,7 @@ def export(config: ExportConfig) -> Exported:
     if config.embed:
         raise UsageError("--embed belongs to --to bundle.")
     output = _with_ending(config)
+    _check_free(config, output)
     network = model.network(list(model.weights))
     if config.kind == "safetensors":
         return _weights(model, network, output)
@@ -93,6 +95,17 @@ def _one_fold(config: ExportConfig) -> TrainedModel:
             f"{config.model}: has the folds {names}; an export holds one network. Take fold=N."
         )
     return model
+
+
+def _check_free(config: ExportConfig, output: Path) -> None:
+    """Refuse to write over anything unasked; and over what is no bundle at all."""
+    if not output.exists():
+        return
+    if not config.overwrite:
+        raise UsageError(f"{output}: is there already; name another, or take --force.")
+    bundle = (output / "configs" / "metadata.json").is_file()
+    if output.is_dir() and not (config.kind == "bundle" and bundle):
+        raise UsageError(f"{output}: is a folder and no bundle; it is not removed. Name another.")
 
 
 def _with_ending(config: ExportConfig) -> Path:

@@ -114,6 +114,7 @@ def run_export(request: ExportRequest) -> Answer:
         "output": request.output,
         "kind": request.kind,
         "embed": request.embed,
+        "overwrite": request.force,
         **parse_values(request.overrides),
     }
     done = export(make(ExportConfig, wishes, "export"))
