@@ -18,6 +18,8 @@ TARGET = "scripts.medssm_embedded"
 # operators are registered by name: two copies in one process must not meet
 _NAMESPACE = re.compile(r"(?<=[\"'])medssm(?=::)|(?<=torch\.ops\.)medssm\b|(?<=[\"'])medssm(?=\")")
 _SOURCES = (".cpp", ".h")
+# folders whose __init__.py is a table of all parts
+_MENUS = ("mixers", "networks")
 
 
 def embed_network(network: Mapping[str, Any], scripts: Path) -> str:
@@ -93,16 +95,19 @@ def _imports(file: Path) -> list[str]:
             names.append(node.module)
             names += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            # rows of tables of this network's own parts, such as default mixers
-            names += [node.value.partition(":")[0]] if _is_row(node.value, file) else []
+            names += _named(node.value, file)
     return [name for name in names if name == PACKAGE or name.startswith(f"{PACKAGE}.")]
 
 
-def _is_row(text: str, file: Path) -> bool:
-    """Whether a string is a row of a table that must travel: backends, not the menu of parts."""
-    return file.parent.name not in {"mixers", "networks"} and bool(
-        re.fullmatch(rf"{PACKAGE}(\.\w+)+:\w+", text)
-    )
+def _named(text: str, file: Path) -> list[str]:
+    """The module that a string names: a row of a table that must travel, or a part by its name."""
+    if file.parent.name in _MENUS and file.name == "__init__.py":
+        # a menu names every part there is; of those only the used ones travel
+        return []
+    if re.fullmatch(rf"{PACKAGE}(\.\w+)+:\w+", text):
+        return [text.partition(":")[0]]
+    # such as the mixer that a network takes where none is asked for
+    return [MIXERS[text].partition(":")[0]] if text in MIXERS else []
 
 
 def _renamed(text: str, module: str) -> str:
