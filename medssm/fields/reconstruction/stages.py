@@ -62,7 +62,8 @@ def run_predict(request: PredictRequest) -> Answer:
 
     if is_baseline(request.model):
         return predict_baseline(request)
-    from medssm.fields.reconstruction.predict import PredictConfig, predict
+    from medssm.fields.reconstruction.predict import predict
+    from medssm.fields.reconstruction.predict_config import PredictConfig
 
     wishes: dict[str, Any] = {
         "model": request.model,
