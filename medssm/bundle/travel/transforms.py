@@ -46,7 +46,7 @@ class NormalizeAsPlannedd(MapTransform):
         case = dict(data)
         for key in self.key_iterator(case):
             image = case[key].to(torch.float32)
-            plain = np.array(image, dtype=np.float32)
+            plain = image.numpy().copy()
             mask = binary_fill_holes((plain != 0).any(axis=0))
             for channel, scheme in enumerate(self.schemes):
                 plain[channel] = self._channel(plain[channel], mask, channel, scheme)
