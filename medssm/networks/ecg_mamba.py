@@ -204,7 +204,8 @@ class ECGMamba(nn.Module):
             )
         tokens = self.patch_embed(x)
         classes = [
-            getattr(self, name).expand(x.shape[0], -1, -1) for name in CLASS_TOKENS[self.class_token]
+            getattr(self, name).expand(x.shape[0], -1, -1)
+            for name in CLASS_TOKENS[self.class_token]
         ]
         tokens = insert(tokens, classes, places(self.class_token, count))
         return tokens if self.pos_embed is None else tokens + self.positions_for(count)

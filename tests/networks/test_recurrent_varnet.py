@@ -59,8 +59,8 @@ def test_every_unit_reconstructs_and_reaches_every_parameter(unit, size):
     # the last block's state goes nowhere, and only the first one's comes from an initialiser
     last = ("gates", "out", "scan", "norm", "lift")
     quiet = [name for name, each in network.named_parameters() if each.grad is None]
-    assert [name for name in quiet if not name.startswith(tuple(f"blocks.1.unit.{part}"
-                                                                for part in last))] == []  # fmt: skip
+    beginnings = tuple(f"blocks.1.unit.{part}" for part in last)
+    assert [name for name in quiet if not name.startswith(beginnings)] == []
 
 
 @pytest.mark.parametrize("unit", sorted(set(UNITS) - {"slice_scan"}))
@@ -168,7 +168,8 @@ def test_a_configuration_of_direct_tells_what_weights_do_not(tmp_path):
     network = _tiny(num_steps=3, shared=True, centred=False, initializer="zero_filled").eval()
     torch.save({"model": to_official("recurrent_varnet", network)}, tmp_path / "model_10.pt")
     (tmp_path / "config.yaml").write_text(
-        "physics: {forward_operator: fft2(centered=False), backward_operator: ifft2(centered=False)}\n"
+        "physics: {forward_operator: fft2(centered=False),\n"
+        "  backward_operator: ifft2(centered=False)}\n"
         "model: {model_name: recurrentvarnet.recurrentvarnet.RecurrentVarNet, num_steps: 3,\n"
         "  no_parameter_sharing: false, learned_initializer: true,\n"
         "  initializer_initialization: zero_filled, initializer_dilations: [1, 1, 2, 4]}\n"

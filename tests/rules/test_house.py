@@ -91,7 +91,8 @@ def test_nothing_of_a_developers_machine_is_in_the_tree():
 
 def test_the_verbs_are_frozen():
     assert set(VERBS) == {
-        "plan", "preprocess", "train", "predict", "evaluate", "show", "doctor", "demo", "import", "export",
+        "plan", "preprocess", "train", "predict", "evaluate", "show", "doctor", "demo", "import",
+        "export",
     }  # fmt: skip
 
 
