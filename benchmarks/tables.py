@@ -8,8 +8,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = [ROOT / "docs" / "backends.md", ROOT / "docs" / "pathology.md", ROOT / "README.md"]
+PAGES = [
+    *(ROOT / "docs" / name for name in ("backends.md", "networks.md", "pathology.md")),
+    ROOT / "README.md",
+]
 CONTEST = "equal_time_dataset004_hippocampus.json"
+NETWORKS = "networks_dataset004_hippocampus"
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -30,9 +34,10 @@ def render(page: str) -> str:
         figures = json.loads((RESULTS / CONTEST).read_text(encoding="utf-8"))
         results["contest"] = {"figures": figures}
 
-    for part in ("mil", "bag_layer"):
-        if (RESULTS / f"{part}.json").exists():
-            figures = json.loads((RESULTS / f"{part}.json").read_text(encoding="utf-8"))
+    alone = {"mil": "mil", "bag_layer": "bag_layer", "networks": NETWORKS}
+    for part, name in alone.items():
+        if (RESULTS / f"{name}.json").exists():
+            figures = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
             results[part] = {"figures": figures}
 
     def block(match: re.Match[str]) -> str:
@@ -43,6 +48,24 @@ def render(page: str) -> str:
         return match[1] + "\n" + "\n".join([*where, *lines]) + "\n\n" + match[3]
 
     return _BLOCK.sub(block, page)
+
+
+def _networks(figures: dict[str, Any]) -> list[str]:
+    names = ["steps", "seconds_a_step", "peak_GiB", "parameters_M", "GMACs", "scan_GFLOPs", "load"]
+    rows = [
+        [row["network"], row["configuration"], row["dice"],
+         "-".join(map(str, row["dice_interval"])), *(row[name] for name in names)]
+        for row in figures["rows"]
+    ]  # fmt: skip
+    machine = figures["machine"]
+    heads = ["network", "configuration", "mean Dice", "95 % interval", "steps", "s a step",
+             "peak GiB", "parameters, M", "GMACs", "scans, GFLOPs", "load"]  # fmt: skip
+    return [
+        f"{figures['what']}; {machine['threads']} thread of an {machine['processor']};"
+        f" `{figures['command']}`.",
+        "",
+        *_table(heads, rows),
+    ]
 
 
 def _prototype(figures: dict[str, Any]) -> list[str]:
@@ -222,6 +245,7 @@ def _bag_layer(figures: dict[str, Any]) -> list[str]:
 
 _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "scan": _scan,
+    "networks": _networks,
     "prototype": _prototype,
     "routes": _routes,
     "overhead": _overhead,
