@@ -9,6 +9,7 @@ from medssm.runs.compose import parse_values
 from medssm.runs.field import (
     DemoRequest,
     EvaluateRequest,
+    ExportRequest,
     Field,
     ImportRequest,
     PredictRequest,
@@ -124,6 +125,13 @@ def run_evaluate(request: EvaluateRequest) -> Answer:
     return Answer(facts, lines_of(found), [found.report])
 
 
+def run_export(request: ExportRequest) -> Answer:
+    """Hand a model over."""
+    from medssm.fields.pathology.export import export
+
+    return export(request)
+
+
 def run_demo(request: DemoRequest) -> Answer:
     """The whole story on synthetic slides."""
     from medssm.fields.pathology.demo import demo
@@ -159,4 +167,5 @@ FIELD = Field(
     demo=run_demo,
     import_dataset=run_import,
     recognise=recognise,
+    export=run_export,
 )
