@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "benchmarks" / "results" / "reference_scan.json"
 # network -> edge of the square; LightM-UNet scans every pixel, 16 times the steps of the others'
 # longest scans, and the reference keeps all of them for its gradients
-SIZES = {"vm_unet": 224, "mhs_vm": 224, "msvm_unet": 224, "lightm_unet": 96}
+SIZES = {
+    "vm_unet": 224, "mhs_vm": 224, "msvm_unet": 224, "lightm_unet": 96, "hybrid_mamba": 224,
+    "segmamba": 96,
+}  # fmt: skip
 
 
 def main() -> int:
@@ -30,7 +33,11 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", nargs="*", choices=SIZES, default=list(SIZES))
     chosen = parser.parse_args()
-    rows = []
+    command = f"python -m benchmarks.reference_scan --threads {chosen.threads}"
+    kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    # what was measured with other threads goes; a part can be measured again
+    rows = kept["rows"] if kept.get("command") == command else []
+    rows = [row for row in rows if row["network"] not in chosen.only]
     for name in chosen.only:
         load = round(os.getloadavg()[0], 1)
         row = in_a_child("reference_scan", "measure", name, SIZES[name], chosen.threads)
@@ -38,7 +45,7 @@ def main() -> int:
         print(rows[-1], flush=True)
     result = {
         "what": "one training step (forward, backward, AdamW), batch 1, float32, best of its turns",
-        "command": f"python -m benchmarks.reference_scan --threads {chosen.threads}",
+        "command": command,
         "machine": machine(chosen.threads),
         "rows": rows,
     }

@@ -37,11 +37,13 @@ def write_volume(path: Path, voxels: np.ndarray, codec: Codec = "lz4") -> None:
         filters=[blosc2.Filter.SHUFFLE if fast else blosc2.Filter.BITSHUFFLE],
         filters_meta=[0],
         typesize=2,
-        # more threads would split the work, not change the bytes; the processes are the threads
         nthreads=1,
     )
     chunks = tuple(min(_CHUNK, size) for size in voxels.shape)
     blocks = tuple(min(inner, chunk) for inner, chunk in zip(_INNER, chunks, strict=True))
+    # this number holds for all, whatever the parameters say: blocks of several threads would be
+    # stored in the order in which they are done
+    blosc2.set_nthreads(1)
     with atomic_path(path) as partial:
         blosc2.asarray(
             np.ascontiguousarray(voxels, dtype=np.int16),

@@ -92,7 +92,7 @@ def test_a_training_on_a_gpu_says_that_its_plan_was_measured_without_one(
     planned, monkeypatch, caplog
 ) -> None:
     monkeypatch.setattr("medssm.core.log.LOGGER.propagate", True)
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="medssm")
     config = train.TrainConfig(NETWORK)
     assert planned.plan.plans["medssm"]["measured_on"] == memory.measuring_device()
     plans = {**planned.plan.plans, "medssm": {"measured_on": "cpu"}}
