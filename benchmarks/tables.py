@@ -9,7 +9,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [
-    *(ROOT / "docs" / name for name in ("backends.md", "networks.md", "pathology.md")),
+    *(ROOT / "docs" / name for name in ("backends.md", "ecg.md", "networks.md", "pathology.md")),
     ROOT / "README.md",
 ]
 CONTEST = "equal_time_dataset004_hippocampus.json"
@@ -34,7 +34,7 @@ def render(page: str) -> str:
         figures = json.loads((RESULTS / CONTEST).read_text(encoding="utf-8"))
         results["contest"] = {"figures": figures}
 
-    alone = {"mil": "mil", "bag_layer": "bag_layer", "networks": NETWORKS}
+    alone = {"mil": "mil", "bag_layer": "bag_layer", "networks": NETWORKS, "ecg": "ecg_equal_time"}
     for part, name in alone.items():
         if (RESULTS / f"{name}.json").exists():
             figures = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -66,6 +66,16 @@ def _networks(figures: dict[str, Any]) -> list[str]:
         "",
         *_table(heads, rows),
     ]
+
+
+def _ecg(figures: dict[str, Any]) -> list[str]:
+    names = ["epochs", "AUROC", "AUPRC", "Challenge metric", "challenge_at_half", "load_before"]
+    rows = [[row["network"], *(row[name] for name in names)] for row in figures["rows"]]
+    machine = figures["machine"]
+    heads = ["network", "epochs", "AUROC", "AUPRC", "Challenge metric", "with thresholds of 0.5",
+             "load before"]  # fmt: skip
+    told = f"{figures['what']}; {machine['threads']} threads of an {machine['processor']}."
+    return [told, "", *_table(heads, rows)]
 
 
 def _prototype(figures: dict[str, Any]) -> list[str]:
@@ -245,6 +255,7 @@ def _bag_layer(figures: dict[str, Any]) -> list[str]:
 
 _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "scan": _scan,
+    "ecg": _ecg,
     "networks": _networks,
     "prototype": _prototype,
     "routes": _routes,
