@@ -31,6 +31,13 @@ def recognises(case: Mapping[str, Any]) -> bool:
     )
 
 
+def is_complete(file: Path, case: Mapping[str, Any]) -> bool:
+    """Whether the records of a scorer case are at hand; they do not travel with the project."""
+    from tests.goldens.ecg_scorers import packed_records
+
+    return "scorer" not in case or packed_records(file) is not None
+
+
 def run(file: Path, case: Mapping[str, Any]) -> Verdict:
     """Hold ours against a case."""
     if "scorer" in case:

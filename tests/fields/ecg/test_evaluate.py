@@ -10,13 +10,14 @@ import pytest
 from medssm.core.errors import BadDataError, UsageError
 from medssm.data.ecg.challenge_outputs import read_labels
 from medssm.fields.ecg.evaluate import EvaluateConfig, evaluate
+from tests.support.shared import shared_folder
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "ecg"
 
 
 def unpack(name: str, folder: Path, year: int, **changes: Any) -> Path:
     """A golden case as a folder that predict could have written."""
-    with zipfile.ZipFile(GOLDENS / f"{name}.zip") as packed:
+    with zipfile.ZipFile(shared_folder(f"goldens/ecg/{name}.zip")) as packed:
         packed.extractall(folder)
     cases = {
         header.stem: {
