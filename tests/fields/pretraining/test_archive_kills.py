@@ -162,9 +162,7 @@ def test_a_run_killed_ten_times_at_random_moments_loses_nothing_and_ends_equal(t
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for home in (whole, cut):
         _run(home, "import", "archive", tmp_path / "scans", "--name", "Dataset001_Scans")
-    begun = time.monotonic()
     _run(whole, "preprocess", "1", *words, codes=(3,))
-    seconds = time.monotonic() - begun
     (cut / "archive_secret.key").write_bytes((whole / "archive_secret.key").read_bytes())
     expected = _tables(whole / "preprocessed/Dataset001_Scans")
     rng, folder = random.Random(5), cut / "preprocessed/Dataset001_Scans"
@@ -177,11 +175,11 @@ def test_a_run_killed_ten_times_at_random_moments_loses_nothing_and_ends_equal(t
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         if kill < 3:
-            # somewhere in start, scan and plan
-            time.sleep(rng.uniform(0.2, 0.7) * seconds)
+            # somewhere in start, scan and plan; the whole takes longer on any machine
+            time.sleep(rng.uniform(0.3, 3))
         else:
             # a few volumes later, at any point of the next one
-            _wait_for(process, folder, len(stored) + rng.randint(1, 4))
+            _wait_for(process, folder, len(stored) + rng.randint(1, 2))
             time.sleep(rng.uniform(0, 0.05))
         killed += process.poll() is None
         with contextlib.suppress(ProcessLookupError):
