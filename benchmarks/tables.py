@@ -230,8 +230,9 @@ def _mil(figures: dict[str, Any]) -> list[str]:
                  "less ABMIL, ± paired standard error", "seconds a seed"]  # fmt: skip
         lines += [*_table(heads, rows), ""]
     machine, runs = figures["machine"], figures["runs"]
-    times = ", ".join(f"{len(run['models'])} models in {run['seconds']:.0f} s" for run in runs)
-    return [*lines, f"{machine['threads']} threads of an {machine['processor']}: {times}."]
+    run = max(runs, key=lambda each: len(each["models"]))
+    return [*lines, f"{', '.join(run['models'])}, {len(run['seeds'])} seeds: {run['seconds']:.0f} s "
+            f"on {machine['threads']} threads of an {machine['processor']}."]  # fmt: skip
 
 
 def _bag_layer(figures: dict[str, Any]) -> list[str]:
