@@ -231,8 +231,8 @@ def _mil(figures: dict[str, Any]) -> list[str]:
         lines += [*_table(heads, rows), ""]
     machine, runs = figures["machine"], figures["runs"]
     run = max(runs, key=lambda each: len(each["models"]))
-    return [*lines, f"{', '.join(run['models'])}, {len(run['seeds'])} seeds: {run['seconds']:.0f} s "
-            f"on {machine['threads']} threads of an {machine['processor']}."]  # fmt: skip
+    what = f"{'; '.join(run['models'])}: {len(run['seeds'])} seeds in {run['seconds']:.0f} s"
+    return [*lines, f"{what} on {machine['threads']} threads of an {machine['processor']}."]
 
 
 def _bag_layer(figures: dict[str, Any]) -> list[str]:
