@@ -1,28 +1,23 @@
 """A segmentation model as a MONAI bundle, proven by MONAI before it is put in its place."""
 
-import secrets
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK
-import torch
 
 from medssm.bundle import configs, proof
 from medssm.bundle.config_parts import HOME, Recipe
 from medssm.bundle.embed import embed_network
-from medssm.bundle.metadata import Facts, check_metadata, metadata
+from medssm.bundle.folder import Parts, checked, fill, unfinished
+from medssm.bundle.metadata import Facts, metadata
 from medssm.bundle.readme import bundle_readme
 from medssm.bundle.train_config import train
 from medssm.core.errors import BadDataError, MedssmError, UsageError
-from medssm.core.files import TEMPORARY_MARK, read_json, write_json, write_text
+from medssm.core.files import read_json, write_text
 from medssm.core.log import say
-from medssm.core.resources import licence_text
 from medssm.fields.segmentation.predict import PredictConfig, predict
 from medssm.fields.segmentation.trained import TrainedModel
 from medssm.fields.segmentation.validation_cases import validation_cases
@@ -60,7 +55,7 @@ def write_bundle(
         )
     if prove:
         proof.check_tools()
-    with _unfinished(output) as folder:
+    with unfinished(output) as folder:
         recipe = _fill(folder, model, output.name, embed)
         figures: dict[str, Any] = {"proven": False}
         if prove:
@@ -69,21 +64,6 @@ def write_bundle(
         text = bundle_readme(output.name, recipe, _card(model), figures, embed)
         write_text(folder / "docs" / "README.md", text)
     return figures, [f"{name}: {value}" for name, value in figures.items()]
-
-
-@contextmanager
-def _unfinished(output: Path) -> Iterator[Path]:
-    """A folder beside the output, put in its place once it is whole."""
-    output = output.absolute()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = output.with_name(f"{TEMPORARY_MARK}{secrets.token_hex(4)}-{output.name}")
-    try:
-        yield folder
-        if output.exists():
-            shutil.rmtree(output)
-        folder.rename(output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fill(folder: Path, model: TrainedModel, name: str, embed: bool) -> Recipe:
@@ -96,21 +76,14 @@ def _fill(folder: Path, model: TrainedModel, name: str, embed: bool) -> Recipe:
             text = files("medssm.bundle.travel").joinpath(file).read_text(encoding="utf-8")
             write_text(folder / "scripts" / file, text)
     recipe = _recipe(model, {"_target_": target, **arguments}, travel)
-    for file, content in {
+    built = model.network(list(model.weights))
+    facts = _facts(model, name, embed, tuple(getattr(built, "divisors", (1,))))
+    configurations = {
         "inference": configs.inference(recipe),
         "evaluate": configs.evaluate(recipe),
         "train": train(recipe),
-    }.items():
-        write_json(folder / "configs" / f"{file}.json", content)
-    built = model.network(list(model.weights))
-    facts = _facts(model, name, embed, tuple(getattr(built, "divisors", (1,))))
-    content = metadata(facts)
-    check_metadata(content)
-    write_json(folder / "configs" / "metadata.json", content)
-    (folder / "models").mkdir()
-    torch.save(dict(built.state_dict()), folder / "models" / "model.pt")
-    write_text(folder / "LICENSE", licence_text())
-    write_text(folder / "docs" / "data_license.txt", facts.licence + "\n")
+    }
+    fill(folder, Parts(built, metadata(facts), configurations, facts.licence))
     return recipe
 
 
@@ -185,11 +158,7 @@ def _prove(
     folder: Path, model: TrainedModel, embed: bool, cases: int, images: Path | None
 ) -> dict[str, Any]:
     """Let MONAI check the bundle and predict, and hold its labels against ours."""
-    with tempfile.TemporaryDirectory(prefix="medssm-proof-") as name:
-        scratch = Path(name)
-        hidden = proof.hide_medssm(scratch / "hidden") if embed else None
-        proof.verify_metadata(folder, proof.write_schema(scratch))
-        proof.verify_in_out(folder, hidden)
+    with checked(folder, embed) as (scratch, hidden):
         inputs = _inputs(model, scratch / "images", cases, images)
         # MONAI answers without medssm for the embedded kind, and always without a network
         proof.run_inference(folder, inputs, scratch / "monai", hidden)

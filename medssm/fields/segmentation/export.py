@@ -8,6 +8,7 @@ from typing import Any, Literal
 from safetensors.torch import save_file
 from torch import nn
 
+from medssm.bundle.folder import check_free
 from medssm.bundle.programs import example_size, portable_program, write_onnx, write_program
 from medssm.core.errors import MedssmError, UsageError
 from medssm.core.files import atomic_path, write_json
@@ -70,7 +71,7 @@ def export(config: ExportConfig) -> Exported:
     """
     model = _one_fold(config)
     if config.kind == "bundle":
-        _check_free(config, config.output)
+        check_free(config.output, config.overwrite)
         facts, lines = write_bundle(
             model, config.output, embed=config.embed, prove=config.prove,
             cases=config.cases, images=config.images,
@@ -98,14 +99,11 @@ def _one_fold(config: ExportConfig) -> TrainedModel:
 
 
 def _check_free(config: ExportConfig, output: Path) -> None:
-    """Refuse to write over anything unasked; and over what is no bundle at all."""
-    if not output.exists():
-        return
-    if not config.overwrite:
+    """Refuse to write over a file unasked, and over a folder at all."""
+    if output.is_dir():
+        raise UsageError(f"{output}: is a folder; it is not removed. Name another.")
+    if output.exists() and not config.overwrite:
         raise UsageError(f"{output}: is there already; name another, or take --force.")
-    bundle = (output / "configs" / "metadata.json").is_file()
-    if output.is_dir() and not (config.kind == "bundle" and bundle):
-        raise UsageError(f"{output}: is a folder and no bundle; it is not removed. Name another.")
 
 
 def _with_ending(config: ExportConfig) -> Path:

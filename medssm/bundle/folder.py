@@ -1,0 +1,104 @@
+"""A bundle as a folder: its files, and how it comes to its place once it is whole."""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from medssm.bundle import proof
+from medssm.bundle.metadata import check_metadata
+from medssm.core.errors import UsageError
+from medssm.core.files import TEMPORARY_MARK, write_json, write_text
+from medssm.core.resources import licence_text
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What fills a bundle, but for the code that lies in scripts/ already, and its README.
+
+    Args:
+        network: With its weights.
+        metadata: The content of metadata.json.
+        configs: Content of configs/NAME.json, by NAME.
+        licence: Of the data that the network learned from.
+    """
+
+    network: nn.Module
+    metadata: Mapping[str, Any]
+    configs: Mapping[str, Mapping[str, Any]]
+    licence: str
+
+
+def check_free(output: Path, force: bool) -> None:
+    """Refuse to write over anything unasked; and over what is no bundle at all.
+
+    Raises:
+        UsageError: Something is there.
+    """
+    if not output.exists():
+        return
+    if not force:
+        raise UsageError(f"{output}: is there already; name another, or take --force.")
+    if not (output / "configs" / "metadata.json").is_file():
+        what = "a folder" if output.is_dir() else "a file"
+        raise UsageError(f"{output}: is {what} and no bundle; it is not removed. Name another.")
+
+
+@contextmanager
+def unfinished(output: Path) -> Iterator[Path]:
+    """A folder beside the output, put in its place once it is whole; else nothing is left."""
+    output = output.absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = output.with_name(f"{TEMPORARY_MARK}{secrets.token_hex(4)}-{output.name}")
+    try:
+        yield folder
+        if output.exists():
+            shutil.rmtree(output)
+        folder.rename(output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fill(folder: Path, parts: Parts) -> None:
+    """Write configurations, metadata, weights and licences.
+
+    Raises:
+        MedssmError: The metadata lack a field that MONAI's schema demands.
+    """
+    for name, content in parts.configs.items():
+        write_json(folder / "configs" / f"{name}.json", dict(content))
+    check_metadata(parts.metadata)
+    write_json(folder / "configs" / "metadata.json", dict(parts.metadata))
+    (folder / "models").mkdir(parents=True, exist_ok=True)
+    torch.save(dict(parts.network.state_dict()), folder / "models" / "model.pt")
+    write_text(folder / "LICENSE", licence_text())
+    write_text(folder / "docs" / "data_license.txt", parts.licence + "\n")
+
+
+@contextmanager
+def checked(folder: Path, embed: bool) -> Iterator[tuple[Path, Path | None]]:
+    """A scratch folder for a proof, once MONAI has checked metadata and network of a bundle.
+
+    Args:
+        folder: The bundle.
+        embed: Whether it must stand without medssm.
+
+    Yields:
+        The scratch folder, and what hides medssm from processes of the proof, if it must.
+
+    Raises:
+        MedssmError: MONAI refuses the bundle.
+    """
+    with tempfile.TemporaryDirectory(prefix="medssm-proof-") as name:
+        scratch = Path(name)
+        hidden = proof.hide_medssm(scratch / "hidden") if embed else None
+        proof.verify_metadata(folder, proof.write_schema(scratch))
+        proof.verify_in_out(folder, hidden)
+        yield scratch, hidden
