@@ -12,7 +12,7 @@ from typing import Any, cast
 from medssm.core.errors import BadDataError
 from medssm.core.extras import require
 
-EXTRA = "ct"
+EXTRA = "dicom"
 Triple = tuple[float, float, float]
 Pseudonym = Callable[[str], str]
 _TAGS = (

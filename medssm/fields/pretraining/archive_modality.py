@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medssm.core.errors import BadDataError
+from medssm.data.pseudonyms import Pseudonyms
 from medssm.fields.pretraining.archive_config import ArchiveConfig
 from medssm.fields.pretraining.catalogue import FileRow
-from medssm.fields.pretraining.identifiers import Pseudonyms
 from medssm.fields.pretraining.image_files import NotAVolumeError
 from medssm.fields.pretraining.prepare import canonical_volume
 from medssm.fields.pretraining.selection import select

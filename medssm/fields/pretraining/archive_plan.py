@@ -7,10 +7,11 @@ from typing import Any
 from medssm.core.errors import BadDataError, MachineError
 from medssm.core.files import digest, read_json, write_json
 from medssm.core.log import Progress
+from medssm.data.listing import listing
 from medssm.fields.pretraining.archive_modality import decide_modality
 from medssm.fields.pretraining.archive_study import ArchiveStudy
 from medssm.fields.pretraining.backends import run_jobs
-from medssm.fields.pretraining.catalogue import FileRow, listing, read_catalogue, scan_jobs
+from medssm.fields.pretraining.catalogue import FileRow, read_catalogue, scan_jobs
 from medssm.fields.pretraining.collect import file_rows
 from medssm.fields.pretraining.ledger import Ledger
 from medssm.fields.pretraining.selection import Selection, select

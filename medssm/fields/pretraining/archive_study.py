@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medssm.core.files import read_json, write_json
+from medssm.data.pseudonyms import Pseudonyms, open_pseudonyms
 from medssm.fields.pretraining.archive_config import (
     ArchiveSettings,
     read_settings,
     remembered,
 )
-from medssm.fields.pretraining.identifiers import Pseudonyms, open_pseudonyms
 from medssm.runs.datasets import source_of
 from medssm.runs.field import StudyRequest
 from medssm.runs.workspace import Workspace, open_workspace

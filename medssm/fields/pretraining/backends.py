@@ -10,13 +10,13 @@ from medssm.core.errors import MachineError, MedssmError
 from medssm.core.extras import require
 from medssm.core.log import say, warn
 from medssm.core.workers import DeadWorkerError, Job, run_cases
-from medssm.data.dicom.headers import EXTRA
 from medssm.fields.pretraining.archive_config import PrepareConfig, SlurmConfig
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 # a job is tried again by us, alone, so that dask need not
 _DASK = {"distributed.scheduler.allowed-failures": 0}
 _CONNECT_S = 20
+_EXTRA = "ct"
 
 
 def run_jobs(
@@ -65,7 +65,7 @@ def _submitted(
     client: Any, jobs: Sequence[AnyJob], turn: int = 1
 ) -> Iterator[tuple[AnyJob, Exception | None]]:
     """Give dask no more jobs than it has threads: what waits on a worker would die with it."""
-    distributed = require("distributed", EXTRA)
+    distributed = require("distributed", _EXTRA)
     left = deque(jobs)
     running: dict[Any, AnyJob] = {}
     done = distributed.as_completed(with_results=True, raise_errors=False)
@@ -113,8 +113,8 @@ def _error_of(job: Job, future: Any, result: Any) -> Exception | None:
 
 def _client(config: PrepareConfig, workers: int, stack: ExitStack) -> Any:
     """A dask client: of a running scheduler, of Slurm jobs, or of a cluster on this machine."""
-    distributed = require("distributed", EXTRA)
-    dask = require("dask", EXTRA)
+    distributed = require("distributed", _EXTRA)
+    dask = require("dask", _EXTRA)
     if config.scheduler is not None:
         try:
             return distributed.Client(config.scheduler, timeout=_CONNECT_S)
@@ -143,7 +143,7 @@ def slurm_cluster(config: SlurmConfig) -> Any:
     Raises:
         MachineError: dask-jobqueue is missing.
     """
-    jobqueue = require("dask_jobqueue", EXTRA)
+    jobqueue = require("dask_jobqueue", _EXTRA)
     return jobqueue.SLURMCluster(
         queue=config.queue,
         account=config.account,

@@ -9,15 +9,16 @@ import numpy as np
 from medssm.core.errors import BadDataError
 from medssm.core.files import digest, read_json, write_json
 from medssm.core.log import say, warn
+from medssm.data.listing import listing
+from medssm.data.pseudonyms import Pseudonyms
 from medssm.fields.pretraining.archive_config import ArchiveConfig
-from medssm.fields.pretraining.catalogue import listing, scan_file
+from medssm.fields.pretraining.catalogue import scan_file
 from medssm.fields.pretraining.fingerprints import (
     near_any,
     pack_thumbnail,
     pixel_hash,
     unpack_thumbnail,
 )
-from medssm.fields.pretraining.identifiers import Pseudonyms
 from medssm.fields.pretraining.image_files import NotAVolumeError
 from medssm.fields.pretraining.prepare import canonical_volume, picture
 from medssm.fields.pretraining.selection import select

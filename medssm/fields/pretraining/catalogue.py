@@ -11,9 +11,10 @@ from typing import Any
 
 from medssm.core.errors import BadDataError
 from medssm.data.dicom.headers import DicomHeader, Plane, blake, read_header
+from medssm.data.file_kinds import HEAD_BYTES, FileKind, kind_of, suffix_of
+from medssm.data.listing import listing
+from medssm.data.pseudonyms import Pseudonyms
 from medssm.data.reasons import Reason
-from medssm.fields.pretraining.file_kinds import HEAD_BYTES, FileKind, kind_of, suffix_of
-from medssm.fields.pretraining.identifiers import Pseudonyms
 from medssm.fields.pretraining.image_files import (
     ImageHeader,
     NotAVolumeError,
@@ -95,29 +96,6 @@ class ScanJob:
         """Scan the files; a batch is on the disk at once or not at all."""
         rows = [row for path in self.paths for row in scan_file(self.source, path, self.pseudonyms)]
         append_lines(open_part(self.folder), (json.dumps(asdict(row)) for row in rows))
-
-
-def listing(source: Path) -> dict[str, tuple[int, int]]:
-    """Every file below a folder: path below it to size and time; 0, 0 for a link to nowhere."""
-    found: dict[str, tuple[int, int]] = {}
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(source, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            # a link that leads back up
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        for name in sorted(files):
-            path = Path(folder) / name
-            try:
-                status = path.stat()
-                facts = (status.st_size, status.st_mtime_ns)
-            except OSError:
-                facts = (0, 0)
-            found[path.relative_to(source).as_posix()] = facts
-    return found
 
 
 def scan_jobs(

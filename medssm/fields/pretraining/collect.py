@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medssm.core.files import digest, read_json, write_bytes, write_json
+from medssm.data.pseudonyms import Pseudonyms
 from medssm.data.reasons import Flag, Reason
 from medssm.data.volume_files import volume_file
 from medssm.data.volume_store import COLUMNS
@@ -18,7 +19,6 @@ from medssm.fields.pretraining.archive_config import PrepareConfig
 from medssm.fields.pretraining.block_list import BlockList
 from medssm.fields.pretraining.fingerprints import near_pairs, unpack_thumbnail
 from medssm.fields.pretraining.grouping import group_volumes, split_groups
-from medssm.fields.pretraining.identifiers import Pseudonyms
 from medssm.fields.pretraining.ledger import Ledger, LedgerRow
 from medssm.fields.pretraining.selection import Selection, VolumeSpec
 from medssm.fields.pretraining.volume_job import is_stored

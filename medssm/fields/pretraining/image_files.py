@@ -8,10 +8,10 @@ import nibabel
 import numpy as np
 
 from medssm.core.errors import BadDataError
+from medssm.data.file_kinds import FileKind
 from medssm.data.readers.itk import ItkReader
 from medssm.data.readers.nifti import NiftiReader
 from medssm.data.reasons import Flag, Reason
-from medssm.fields.pretraining.file_kinds import FileKind
 from medssm.fields.pretraining.places import Place, staged
 
 

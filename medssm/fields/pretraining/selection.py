@@ -9,11 +9,11 @@ from medssm.core.errors import UsageError
 from medssm.data.dicom.headers import blake
 from medssm.data.dicom.screening import StackRules
 from medssm.data.dicom.stacks import Stack, find_stacks
+from medssm.data.file_kinds import FileKind
+from medssm.data.pseudonyms import Pseudonyms
 from medssm.data.reasons import Reason
 from medssm.fields.pretraining.archive_config import ArchiveConfig
 from medssm.fields.pretraining.catalogue import FileRow
-from medssm.fields.pretraining.file_kinds import FileKind
-from medssm.fields.pretraining.identifiers import Pseudonyms
 from medssm.fields.pretraining.image_files import ImageHeader
 from medssm.fields.pretraining.places import Place
 
