@@ -2,17 +2,43 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from medssm.fields.ecg.train_config import CalibrationConfig
+from medssm.core.errors import UsageError
 
 _STEPS = 50
 _LEAST_SLOPE = 0.05
 # how strongly slope and shift are held at one and zero, in records
 _RIDGE = 1.0
 _CLIP = 1e-7
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How logits become probabilities, and those become decisions, on the held-back fold.
+
+    Args:
+        method: Platt's two numbers a class, one temperature a class, or nothing.
+        thresholds: What each class's threshold is chosen for: the Challenge metric, the class's
+            F1, a wished sensitivity; "half" takes 0.5 everywhere.
+        sensitivity: Share of the positives to find with thresholds="sensitivity".
+        passes: Rounds of the coordinate ascent on the Challenge metric.
+    """
+
+    method: Literal["platt", "temperature", "none"] = "platt"
+    thresholds: Literal["challenge", "f1", "sensitivity", "half"] = "challenge"
+    sensitivity: float = 0.9
+    passes: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sensitivity <= 1:
+            raise UsageError(
+                f"calibration.sensitivity={self.sensitivity}: expected above 0 and at most 1."
+            )
+        if self.passes < 1:
+            raise UsageError(f"calibration.passes={self.passes}: expected 1 or more.")
 
 
 @dataclass(frozen=True)

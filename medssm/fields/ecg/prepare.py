@@ -17,6 +17,7 @@ BRIDGED_S = 1.0
 _BAND_ORDER = 3
 _NOTCH_QUALITY = 30.0
 _LARGEST_STEP = 2000
+_FEMALE, _MALE = 0.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -143,3 +144,9 @@ def scaled(values: np.ndarray, valid: np.ndarray, plan: EcgPlan) -> np.ndarray:
             spread = np.nanstd(counted, axis=axis, keepdims=True)
         values = (values - mean) / np.maximum(spread, 1e-6)
     return np.clip(values, -plan.clip_mv, plan.clip_mv).astype(np.float32)
+
+
+def about_patient(age: float | None, sex: str | None) -> tuple[float, float]:
+    """Age in years and sex (0 female, 1 male) as the network takes them, NaN where unknown."""
+    code = {"female": _FEMALE, "male": _MALE}.get(sex or "", float("nan"))
+    return float("nan") if age is None else float(age), code

@@ -11,8 +11,7 @@ from medssm.data.ecg.read import find_records, read_record, record_seconds
 from medssm.data.ecg.signal import Signal
 from medssm.data.findings import Finding
 from medssm.fields.ecg.plan_file import EcgPlan
-from medssm.fields.ecg.prepare import Prepared, preprocess_signal
-from medssm.fields.ecg.samples import about_patient
+from medssm.fields.ecg.prepare import Prepared, about_patient, preprocess_signal
 from medssm.fields.ecg.windows import WindowPlan
 
 LONG_S = 600.0

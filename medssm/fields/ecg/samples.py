@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medssm.data.ecg.leads import LEADS
+from medssm.fields.ecg.prepare import about_patient
 from medssm.fields.ecg.store import EcgStore
 from medssm.fields.ecg.train_config import AugmentConfig
 from medssm.training.order import STREAM_SAMPLES, SampleKey, words_of
@@ -20,7 +21,6 @@ LEAD_SETS = (
     ("I", "II"),
 )
 _MAINS_HZ = (50.0, 60.0)
-_FEMALE, _MALE = 0.0, 1.0
 
 
 class WindowSamples(Dataset[dict[str, Tensor]]):
@@ -84,12 +84,6 @@ def about_patients(store: EcgStore, names: Sequence[str]) -> Tensor:
     """Age and sex of each record, NaN where unknown; (N, 2)."""
     rows = [about_patient(store.records[name].age, store.records[name].sex) for name in names]
     return torch.tensor(rows, dtype=torch.float32).reshape(-1, 2)
-
-
-def about_patient(age: float | None, sex: str | None) -> tuple[float, float]:
-    """Age in years and sex (0 female, 1 male) as the network takes them, NaN where unknown."""
-    code = {"female": _FEMALE, "male": _MALE}.get(sex or "", float("nan"))
-    return float("nan") if age is None else float(age), code
 
 
 def crop(signal: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from medssm.core.log import warn
 from medssm.data.ecg.classes import EcgClass, challenge_classes, challenge_weights
-from medssm.fields.ecg.train_config import CalibrationConfig
+from medssm.fields.ecg.calibration import CalibrationConfig
 
 SINUS = "426783006"
 HALF = 0.5

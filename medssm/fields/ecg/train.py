@@ -24,7 +24,8 @@ from medssm.fields.ecg.model_folder import (
     write_model_folder,
 )
 from medssm.fields.ecg.plan_file import SPLITS
-from medssm.fields.ecg.samples import WindowSamples, about_patient, about_patients
+from medssm.fields.ecg.prepare import about_patient
+from medssm.fields.ecg.samples import WindowSamples, about_patients
 from medssm.fields.ecg.store import EcgStore
 from medssm.fields.ecg.task import EcgTask, macro_areas
 from medssm.fields.ecg.thresholds import challenge_table, tune

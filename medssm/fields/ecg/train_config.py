@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from medssm.core.errors import UsageError
+from medssm.fields.ecg.calibration import CalibrationConfig
 from medssm.losses.multilabel import MultilabelConfig
 from medssm.training.config import TrainerConfig
 from medssm.training.optimizers import OptimizerConfig
@@ -55,32 +56,6 @@ _RANGES = (
     ("mains_mv", 0, 5), ("noise_mv", 0, 5), ("mask_s", 0, 60), ("stretch", 0, 0.05),
     ("mixup", 0, 10), ("mixed", 0, 1),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class CalibrationConfig:
-    """How logits become probabilities, and those become decisions, on the held-back fold.
-
-    Args:
-        method: Platt's two numbers a class, one temperature a class, or nothing.
-        thresholds: What each class's threshold is chosen for: the Challenge metric, the class's
-            F1, a wished sensitivity; "half" takes 0.5 everywhere.
-        sensitivity: Share of the positives to find with thresholds="sensitivity".
-        passes: Rounds of the coordinate ascent on the Challenge metric.
-    """
-
-    method: Literal["platt", "temperature", "none"] = "platt"
-    thresholds: Literal["challenge", "f1", "sensitivity", "half"] = "challenge"
-    sensitivity: float = 0.9
-    passes: int = 3
-
-    def __post_init__(self) -> None:
-        if not 0 < self.sensitivity <= 1:
-            raise UsageError(
-                f"calibration.sensitivity={self.sensitivity}: expected above 0 and at most 1."
-            )
-        if self.passes < 1:
-            raise UsageError(f"calibration.passes={self.passes}: expected 1 or more.")
 
 
 @dataclass(frozen=True)

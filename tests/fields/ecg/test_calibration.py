@@ -3,6 +3,7 @@ import pytest
 
 from medssm.fields.ecg.calibration import (
     Calibration,
+    CalibrationConfig,
     average,
     fit_slopes,
     logit,
@@ -10,7 +11,6 @@ from medssm.fields.ecg.calibration import (
     read_calibration,
     sigmoid,
 )
-from medssm.fields.ecg.train_config import CalibrationConfig
 from medssm.metrics.reliability import reliability
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from medssm.data.ecg.classes import challenge_classes
+from medssm.fields.ecg.calibration import CalibrationConfig
 from medssm.fields.ecg.thresholds import (
     best_f1,
     challenge_table,
     challenge_thresholds,
     tune,
 )
-from medssm.fields.ecg.train_config import CalibrationConfig
 from medssm.metrics.challenge import challenge_metric, f_measures
 
 SINUS = 0
