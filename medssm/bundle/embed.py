@@ -17,23 +17,32 @@ PACKAGE = "medssm"
 TARGET = "scripts.medssm_embedded"
 # operators are registered by name: two copies in one process must not meet
 _NAMESPACE = re.compile(r"(?<=[\"'])medssm(?=::)|(?<=torch\.ops\.)medssm\b|(?<=[\"'])medssm(?=\")")
-_SOURCES = (".cpp", ".h")
+_SOURCES = (".cpp", ".h", ".json")
 # folders whose __init__.py is a table of all parts
-_MENUS = ("mixers", "networks")
+_MENUS = ("mixers", "networks", "fields")
+# what installs an optional package where medssm's extras are not at hand
+_EXTRA = ("pip install 'medssm[{extra}]'", "pip install {module}")
 
 
-def embed_network(network: Mapping[str, Any], scripts: Path) -> str:
+def embed_network(
+    network: Mapping[str, Any],
+    scripts: Path,
+    table: Table = NETWORKS,
+    modules: Iterable[str] = (),
+) -> str:
     """Copy the code of a network, and what it imports of ours, into a bundle.
 
     Args:
         network: Name and arguments, as in model.json.
         scripts: The folder scripts/ of the bundle.
+        table: Where the name stands.
+        modules: More modules of ours that the bundle needs, such as its transforms.
 
     Returns:
         The class as the bundle's configurations name it.
     """
-    module, _, name = NETWORKS[str(network["name"])].partition(":")
-    used = [module, *_parts(network)]
+    module, _, name = table[str(network["name"])].partition(":")
+    used = [module, *_parts(network), *modules]
     files = _closure(used)
     folder = scripts / TARGET.partition(".")[2]
     for each, file in sorted(files.items()):
@@ -44,7 +53,12 @@ def embed_network(network: Mapping[str, Any], scripts: Path) -> str:
             if source.suffix in _SOURCES:
                 write_text(target.parent / source.name, source.read_text(encoding="utf-8"))
     write_text(scripts / "__init__.py", '"""The code of this bundle."""\n')
-    return f"{TARGET}.{module.removeprefix(PACKAGE + '.')}.{name}"
+    return embedded(f"{module}.{name}")
+
+
+def embedded(name: str) -> str:
+    """How the configurations of a bundle call the copy of something of ours."""
+    return f"{TARGET}.{name.removeprefix(PACKAGE + '.')}"
 
 
 def _parts(value: Any) -> Iterable[str]:
@@ -114,6 +128,6 @@ def _renamed(text: str, module: str) -> str:
     if module == PACKAGE:
         # the package's own face offers training and prediction, which stay at home
         return '"""Networks of medssm, copied into this bundle."""\n'
-    text = _NAMESPACE.sub("medssm_embedded", text)
+    text = _NAMESPACE.sub("medssm_embedded", text).replace(*_EXTRA)
     text = re.sub(rf"\b(from|import) {PACKAGE}\b", rf"\1 {TARGET}", text)
     return re.sub(rf"([\"']){PACKAGE}\.(?=[\w.]+[:\"'])", rf"\1{TARGET}.", text)

@@ -56,51 +56,90 @@ class Facts:
     references: Sequence[str]
 
 
-def metadata(facts: Facts) -> dict[str, Any]:
-    """The content of metadata.json."""
-    shape = [f"{max(16, 2 * each)}*n" for each in facts.divisors]
-    common = {"type": "image", "spatial_shape": shape, "dtype": "float32", "is_patch_data": True}
-    hounsfield = "hounsfield" if facts.modality == "CT" else "magnitude"
-    needs = list(_NEEDS) if facts.embedded else [*_NEEDS, "medssm"]
+@dataclass(frozen=True)
+class About:
+    """What a bundle of any field says of itself.
+
+    Args:
+        name: Of the bundle.
+        task: One line.
+        description: A paragraph.
+        needs: Packages, beside MONAI, PyTorch and numpy, without which it does not run.
+        figures: Evaluation figures, plain data.
+        licence: Of the data set.
+        references: Papers.
+    """
+
+    name: str
+    task: str
+    description: str
+    needs: Sequence[str]
+    figures: Mapping[str, Any]
+    licence: str
+    references: Sequence[str] = ()
+
+
+def document(about: About, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of metadata.json.
+
+    Args:
+        about: What the bundle says of itself.
+        inputs: The tensors that the network takes, by name, the first one "image".
+        outputs: The tensors that it gives, by name, the first one "pred".
+    """
     return {
         "schema": SCHEMA,
         "version": "0.1.0",
         "changelog": {"0.1.0": "written by medssm export"},
-        "name": facts.name,
+        "name": about.name,
         "monai_version": _version("monai"),
         "pytorch_version": _version("torch").partition("+")[0],
         "numpy_version": _version("numpy"),
-        "required_packages_version": {each: _version(each) for each in needs},
-        "supported_apps": {"monai-label": ""},
-        "task": facts.task,
-        "description": facts.description,
+        "required_packages_version": {each: _version(each) for each in about.needs},
+        "task": about.task,
+        "description": about.description,
         "authors": "written by medssm export; name yourself here before you publish it",
         "copyright": "of the network's weights: theirs who trained them; of the code: Apache-2.0",
-        "data_source": facts.licence,
+        "data_source": about.licence,
         "intended_use": "Research; no medical device.",
-        "references": list(facts.references),
-        "eval_metrics": dict(facts.figures),
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    **common,
-                    "format": hounsfield,
-                    "modality": facts.modality,
-                    "num_channels": len(facts.channels),
-                    "value_range": [],
-                    "channel_def": {str(i): each for i, each in enumerate(facts.channels)},
-                }
-            },
-            "outputs": {
-                "pred": {
-                    **common,
-                    "format": "segmentation",
-                    "num_channels": len(facts.outputs),
-                    "value_range": [],
-                    "channel_def": {str(i): each for i, each in enumerate(facts.outputs)},
-                }
-            },
-        },
+        "references": list(about.references),
+        "eval_metrics": dict(about.figures),
+        "network_data_format": {"inputs": dict(inputs), "outputs": dict(outputs)},
+    }
+
+
+def named(names: Sequence[str]) -> dict[str, str]:
+    """Names of channels as a channel_def."""
+    return {str(index): str(each) for index, each in enumerate(names)}
+
+
+def metadata(facts: Facts) -> dict[str, Any]:
+    """The content of metadata.json of a network of images."""
+    shape = [f"{max(16, 2 * each)}*n" for each in facts.divisors]
+    common = {"type": "image", "spatial_shape": shape, "dtype": "float32", "is_patch_data": True}
+    about = About(
+        facts.name, facts.task, facts.description,
+        list(_NEEDS) if facts.embedded else [*_NEEDS, "medssm"],
+        facts.figures, facts.licence, facts.references,
+    )  # fmt: skip
+    image = {
+        **common,
+        "format": "hounsfield" if facts.modality == "CT" else "magnitude",
+        "modality": facts.modality,
+        "num_channels": len(facts.channels),
+        "value_range": [],
+        "channel_def": named(facts.channels),
+    }
+    pred = {
+        **common,
+        "format": "segmentation",
+        "num_channels": len(facts.outputs),
+        "value_range": [],
+        "channel_def": named(facts.outputs),
+    }
+    return {
+        **document(about, {"image": image}, {"pred": pred}),
+        "supported_apps": {"monai-label": ""},
     }
 
 
