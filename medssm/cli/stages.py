@@ -18,21 +18,35 @@ from medssm.runs.field import (
 )
 
 # flags of `import` that are no part of every import
-_IMPORT_FLAGS = ("copy", "channels", "labels", "patient", "patients", "size")
+_IMPORT_FLAGS = (
+    "copy", "channels", "labels", "patient", "patients", "size", "trust", "force",
+)  # fmt: skip
+# flags that only imports of models read, and which of these
+_MODEL_FLAGS = {
+    "trust": ("nnunet-model", "checkpoint"),
+    "force": ("nnunet-model", "package"),
+}
 # verbs that look under the home folder
 _AT_HOME = ("plan", "preprocess", "train")
 
 
 def run_import(arguments: argparse.Namespace) -> Answer:
-    """Bring a data set under the home folder, or a checkpoint under our names.
+    """Bring a data set or a model under the home folder, or a checkpoint under our names.
 
     Raises:
-        UsageError: A word that only a checkpoint takes.
+        UsageError: A word or flag that only a checkpoint or a model takes.
     """
+    for name, kinds in _MODEL_FLAGS.items():
+        if getattr(arguments, name) and arguments.kind not in kinds:
+            raise UsageError(f"--{name} belongs to medssm import {' | '.join(kinds)}.")
     if arguments.kind == "checkpoint":
         from medssm.cli.checkpoint import run_import_checkpoint
 
         return run_import_checkpoint(arguments)
+    if arguments.kind == "package":
+        from medssm.cli.packages import run_import_package
+
+        return run_import_package(arguments)
     words = tuple(arguments.overrides)
     if arguments.file is not None:
         # the parser takes the first key=value for the file that only a checkpoint has
@@ -105,6 +119,10 @@ def run_export(arguments: argparse.Namespace) -> Answer:
     Raises:
         UsageError: The model's field has no exit yet.
     """
+    if arguments.to == "package":
+        from medssm.cli.packages import run_export_package
+
+        return run_export_package(arguments)
     model = Path(arguments.model)
     field = field_of_model(model)
     if field.export is None:

@@ -72,6 +72,7 @@ IMPORT_KINDS = {
     "folder": "segmentation",
     "msd": "segmentation",
     "nnunet": "segmentation",
+    "nnunet-model": "segmentation",
     "isic": "segmentation",
     "lungs": "segmentation",
     "synapse": "segmentation",
@@ -155,7 +156,7 @@ VERBS: dict[str, Verb] = {
             Word("output", "the bundle's folder, or the file"),
         ),
         (
-            Flag(("--to",), "bundle, pt2, onnx or safetensors (default bundle)", "KIND"),
+            Flag(("--to",), "bundle, pt2, onnx, safetensors or package (default bundle)", "KIND"),
             Flag(("--embed",), "bundle: put the network's code inside, so that it needs no medssm"),
             FORCE,
         ),
@@ -203,8 +204,9 @@ VERBS: dict[str, Verb] = {
             Word(
                 "kind",
                 "how the source is laid out: folder, msd, nnunet, or as isic, lungs, synapse, "
-                "acdc or lits are handed out; or checkpoint NAME FILE",
-                choices=(*IMPORT_KINDS, "checkpoint"),
+                "acdc or lits are handed out; nnunet-model for a model of nnU-Net, its folder or "
+                "zip; package FILE for one of medssm's; or checkpoint NAME FILE",
+                choices=(*IMPORT_KINDS, "checkpoint", "package"),
             ),
             Word("source", "the folder; or the network's name, e.g. vm_unet"),
             Word("file", "the checkpoint of that network", optional=True),
@@ -218,6 +220,12 @@ VERBS: dict[str, Verb] = {
             Flag(("--patient",), "regular expression that finds the patient in a case name", "RE"),
             Flag(("--patients",), "CSV with the columns case,patient", "FILE"),
             Flag(("--size",), "isic, lungs: resize pictures to squares of this edge", "N"),
+            Flag(
+                ("--trust",),
+                "checkpoints that hold more than tensors: read them in a process of their own that "
+                "admits arrays and containers only",
+            ),
+            FORCE,
         ),
         overrides=True,
         example="medssm import folder ./my_data --name Dataset004_Hippocampus",
