@@ -29,7 +29,8 @@ def run_import_checkpoint(arguments: argparse.Namespace) -> Answer:
         )
     name, file = arguments.source, Path(arguments.file)
     folder = Path(arguments.output or arguments.home / "checkpoints" / f"{name}__{file.stem}")
-    made = import_checkpoint(name, file, folder, parse_values(arguments.overrides))
+    hints = parse_values(arguments.overrides)
+    made = import_checkpoint(name, file, folder, hints, trust=arguments.trust)
     report = made.report
     facts = {
         "network": dict(made.network),

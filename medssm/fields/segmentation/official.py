@@ -43,7 +43,12 @@ class Imported:
 
 
 def import_checkpoint(
-    name: str, file: Path, folder: Path, hints: Mapping[str, Any] | None = None
+    name: str,
+    file: Path,
+    folder: Path,
+    hints: Mapping[str, Any] | None = None,
+    *,
+    trust: bool = False,
 ) -> Imported:
     """Bring official weights under our names.
 
@@ -55,13 +60,15 @@ def import_checkpoint(
         file: The checkpoint.
         folder: Where to write.
         hints: Arguments of the network that leave no trace in weights.
+        trust: Whether a file that holds more than tensors is read all the same, in a process of
+            its own that admits arrays and containers only.
 
     Raises:
         BadDataError: The file is no checkpoint, or a key does not fit.
         UsageError: There is no such network, or a hint does not fit.
     """
     KEYMAPS.load(name)  # a slip in the name is told before a large file is read
-    content = read_checkpoint_file(file)
+    content = read_checkpoint_file(file, trust=trust)
     arguments = load_arguments(name, content, **(hints or {}))
     network, report = load_official(name, content, **(hints or {}))
     facts = {"name": name, **_chosen(name, arguments)}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medssm.core.errors import BadDataError
 from medssm.networks.keymaps.rules import COUNTER_LEFTOVERS
+from medssm.networks.keymaps.trusted import read_trusted
 
 WRAPPERS = ("network_weights", "state_dict", "model_state_dict", "model")
 # DIRECT keeps a second network beside the first
@@ -27,8 +28,13 @@ NUMBERS = (
 )
 
 
-def read_checkpoint_file(file: Path | str) -> Mapping[str, Any]:
+def read_checkpoint_file(file: Path | str, *, trust: bool = False) -> Mapping[str, Any]:
     """A checkpoint file as plain data; nothing in it is run.
+
+    Args:
+        file: Safetensors, or what torch.save wrote.
+        trust: Whether the user asked to have arrays and containers read, as `read_trusted` does,
+            out of a file that holds more than tensors.
 
     Raises:
         BadDataError: There is no such file, it is damaged, or it holds more than plain data.
@@ -43,11 +49,14 @@ def read_checkpoint_file(file: Path | str) -> Mapping[str, Any]:
         with torch.serialization.safe_globals(list(NUMBERS)):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if trust and isinstance(error, UnpicklingError):
+            return read_trusted(path)
         raise BadDataError(
             f"{path} could not be read as a checkpoint of plain tensors "
             f"({type(error).__name__}{_told(error)}). A file that holds Python "
-            f"objects is refused, because opening one can run any code; where its source is "
-            f"trusted, save its state dict alone with torch.save and give that."
+            f"objects is refused, because opening one can run any code. Save its state dict alone "
+            f"with torch.save and give that; or medssm import ... --trust, which reads tensors, "
+            f"arrays and containers out of it in a process of its own."
         ) from error
     if not isinstance(content, Mapping):
         raise BadDataError(f"{path} holds a {type(content).__name__}, expected a state dict")

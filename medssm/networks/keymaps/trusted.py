@@ -1,0 +1,156 @@
+"""Pickled checkpoints, on request alone: read by a process that can only make arrays and lists.
+
+`torch.load(weights_only=True)` refuses what old programs put beside their tensors, NumPy arrays
+for one. What is asked for with ``--trust`` is read here: in a process of its own, by an unpickler
+that knows tensors, arrays and containers and refuses every other name. Tensors, numbers, text and
+containers come back; nothing else does.
+"""
+
+import collections
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from medssm.core.errors import BadDataError, MachineError
+from medssm.core.files import sha256
+from medssm.core.log import warn
+
+_CONTAINERS = (
+    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "set",
+    "slice", "str", "tuple",
+)  # fmt: skip
+_REBUILD = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
+_NUMPY = ("numpy.core", "numpy._core")
+ADMITTED = frozenset(
+    {
+        *(("builtins", name) for name in _CONTAINERS),
+        # Python 2 called them so
+        *(("__builtin__", name) for name in _CONTAINERS),
+        ("collections", "OrderedDict"),
+        ("collections", "defaultdict"),
+        # protocol 2 writes bytes as encoded text
+        ("_codecs", "encode"),
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        *((f"{base}.multiarray", name) for base in _NUMPY for name in ("_reconstruct", "scalar")),
+        *((f"{base}.numeric", "_frombuffer") for base in _NUMPY),
+        *(("torch._utils", name) for name in _REBUILD),
+        ("torch", "Size"),
+        ("torch", "device"),
+        ("torch.serialization", "_get_layout"),
+    }
+)
+_SECONDS = 600
+_REFUSED = 3
+
+
+class PlainUnpickler(pickle.Unpickler):
+    """Makes tensors, arrays and containers; any other name is an error."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Admit what is data, refuse what could run."""
+        if (module, name) in ADMITTED:
+            return super().find_class(module, name)
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is no array, tensor or container")
+
+
+def _load(stream: Any, **options: Any) -> Any:
+    return PlainUnpickler(stream, **options).load()
+
+
+# torch asks its `pickle_module` for these; torch's own wrapper adds its storages by name
+_PICKLE = SimpleNamespace(__name__=__name__, Unpickler=PlainUnpickler, load=_load)
+
+
+def read_trusted(path: Path) -> Mapping[str, Any]:
+    """Read a pickled checkpoint in a process of its own, arrays and containers only.
+
+    Args:
+        path: The checkpoint; the user has said ``--trust``.
+
+    Returns:
+        Tensors, numbers, text, lists and dicts.
+
+    Raises:
+        BadDataError: It holds something else, or is damaged.
+        MachineError: The process did not end in time, or died.
+    """
+    warn("%s is read because of --trust; its sha256 is %s", path, sha256(path))
+    with tempfile.TemporaryDirectory(prefix="medssm-trusted-") as folder:
+        result = Path(folder) / "plain.pt"
+        # -I: neither the user's variables nor the folder it runs in change what is imported
+        command = [sys.executable, "-I", "-m", __name__, str(path.absolute()), str(result)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=folder
+            )
+        except subprocess.TimeoutExpired:
+            raise MachineError(f"{path}: reading it took more than {_SECONDS} s.") from None
+        told = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        if done.returncode == _REFUSED:
+            raise BadDataError(
+                f"{path}: refused even with --trust: {told}. Expected tensors, arrays, numbers, "
+                "text and containers; save its state dict alone with torch.save where it was made."
+            )
+        if done.returncode or not result.is_file():
+            raise MachineError(f"{path}: the reading process ended with {done.returncode}: {told}")
+        content = torch.load(result, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        raise BadDataError(f"{path} holds a {type(content).__name__}, expected a state dict")
+    return content
+
+
+def _read(path: Path) -> Any:
+    """What a file holds, by the plain unpickler."""
+    if tarfile.is_tarfile(path):
+        # the oldest format unpacks members to disk
+        raise pickle.UnpicklingError("a tar archive of torch before 0.1.10")
+    loaded: Any = torch.load(
+        path, map_location="cpu", pickle_module=_PICKLE, weights_only=False, mmap=False
+    )
+    return loaded
+
+
+def plain(value: Any) -> Any:
+    """Reduce to what `weights_only=True` reads; what is none of it becomes None."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return (
+            torch.from_numpy(value.copy()) if value.dtype.kind in "biuf" else plain(value.tolist())
+        )
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, Mapping):
+        known = (bool, int, float, str)
+        return {key: plain(each) for key, each in value.items() if isinstance(key, known)}
+    if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+        return [plain(each) for each in value]
+    if isinstance(value, (torch.device, torch.dtype)):
+        return str(value)
+    return value if isinstance(value, (bool, int, float, str)) else None
+
+
+def main(source: str, target: str) -> int:
+    """Read one file and write it as plain data; the exit code says whether it was admitted."""
+    try:
+        torch.save(plain(_read(Path(source))), target)
+    except Exception as error:
+        sys.stderr.write(f"{type(error).__name__}: {str(error).splitlines()[0]}\n")
+        return _REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
