@@ -2,15 +2,13 @@
 
 import hashlib
 import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from medssm.core.errors import BadDataError
 from medssm.core.extras import require
+from medssm.data.dicom.silence import quiet
 
 EXTRA = "dicom"
 Triple = tuple[float, float, float]
@@ -27,6 +25,10 @@ _TAGS = (
     "LossyImageCompression", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
+# free words that people type in: asked for only where a series is chosen by them
+_SPOKEN = {
+    "description": "SeriesDescription", "protocol": "ProtocolName", "number": "SeriesNumber",
+}  # fmt: skip
 _MAX_FRAMES = 100_000
 # JPEG baseline, extended, JPEG-LS near-lossless, JPEG 2000 and HTJ2K that may be lossy
 _LOSSY = (
@@ -80,7 +82,8 @@ class DicomHeader:
         lossy: Whether the pixels were compressed with loss.
         pixel_hash: BLAKE2b of the pixel data element.
         file_hash: BLAKE2b of the whole file.
-        notes: Kernel, kVp, contrast, body part and manufacturer, for selections.
+        notes: Kernel, kVp, contrast, body part and manufacturer, for selections; where asked for,
+            also description, protocol and number of the series.
         planes: The planes.
     """
 
@@ -119,13 +122,16 @@ def is_dicom(head: bytes) -> bool:
     return len(head) >= 132 and head[128:132] == b"DICM"
 
 
-def read_header(content: bytes, place: str, pseudonym: Pseudonym = str) -> DicomHeader:
+def read_header(
+    content: bytes, place: str, pseudonym: Pseudonym = str, *, spoken: bool = False
+) -> DicomHeader:
     """Read the header of a DICOM file; pixels are hashed and not decoded.
 
     Args:
         content: The whole file.
         place: How to call the file.
         pseudonym: Applied to every identifier.
+        spoken: Also note what people call the series, which may hold anything.
 
     Raises:
         BadDataError: It is no DICOM file, or its header is damaged.
@@ -133,13 +139,17 @@ def read_header(content: bytes, place: str, pseudonym: Pseudonym = str) -> Dicom
     """
     pydicom = require("pydicom", EXTRA)
     stream = io.BytesIO(content)
+    tags = [*_TAGS, *(_SPOKEN.values() if spoken else ())]
     try:
         with quiet():
             dataset = pydicom.dcmread(
-                stream, force=not is_dicom(content), stop_before_pixels=True, specific_tags=[*_TAGS]
+                stream, force=not is_dicom(content), stop_before_pixels=True, specific_tags=tags
             )
             at = stream.tell()
-            return _header(dataset, place, pseudonym, blake(content[at:]), blake(content))
+            found = _header(dataset, place, pseudonym, blake(content[at:]), blake(content))
+            text = _texts(dataset)
+            more = {name: text(word) for name, word in _SPOKEN.items()} if spoken else {}
+            return replace(found, notes={**found.notes, **more})
     except BadDataError as error:
         raise BadDataError(f"{place}: {error}") from None
     except Exception as error:
@@ -149,33 +159,19 @@ def read_header(content: bytes, place: str, pseudonym: Pseudonym = str) -> Dicom
         ) from error
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom from printing values that it finds odd: they may be names."""
-    logger = logging.getLogger("pydicom")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before
-
-
 def _header(
     dataset: Any, place: str, pseudonym: Pseudonym, pixel_hash: str, file_hash: str
 ) -> DicomHeader:
     text = _texts(dataset)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
     issuer, patient = text("IssuerOfPatientID"), text("PatientID")
-    sop_class = text("SOPClassUID") or str(
-        getattr(dataset.file_meta, "MediaStorageSOPClassUID", "")
-    )
+    # de-identification may empty the data set's own and leave those of the file
+    sop_class = text("SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    sop = text("SOPInstanceUID") or str(dataset.file_meta.get("MediaStorageSOPInstanceUID", ""))
     stored = int(text("BitsStored") or 0)
     return DicomHeader(
         place=place,
-        sop=pseudonym(text("SOPInstanceUID")),
+        sop=pseudonym(sop),
         study=pseudonym(text("StudyInstanceUID")),
         series=pseudonym(text("SeriesInstanceUID")),
         reference=pseudonym(text("FrameOfReferenceUID")),

@@ -10,12 +10,13 @@ from scipy import ndimage
 
 from medssm.core.errors import BadDataError
 from medssm.core.extras import require
-from medssm.data.dicom.headers import EXTRA, DicomHeader, Plane, is_dicom, quiet
+from medssm.data.dicom.headers import EXTRA, DicomHeader, Plane, is_dicom
+from medssm.data.dicom.silence import quiet
 from medssm.data.dicom.stacks import Slot, Stack, normal_of
 from medssm.data.reasons import Flag
 
 AIR_HU = -1024.0
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # an unsigned value above this, without an intercept, is a negative one that lost its sign
 _LOST_SIGN = 60_000
 
@@ -57,7 +58,7 @@ def read_stack(stack: Stack, content_of: Callable[[str], bytes]) -> StackVolume:
     affine = _affine(stack)
     if stack.tilted:
         voxels, affine = _sheared(voxels, affine, stack)
-    return StackVolume(voxels, _LPS_TO_RAS @ affine, tuple(dict.fromkeys(flags)))
+    return StackVolume(voxels, LPS_TO_RAS @ affine, tuple(dict.fromkeys(flags)))
 
 
 class _Decoder:
@@ -163,7 +164,7 @@ def _without_holes(planes: list[np.ndarray | None]) -> list[np.ndarray]:
 
 def stack_affine(stack: Stack) -> np.ndarray:
     """Voxel index (x, y, z) to patient in mm (RAS); a tilt is still in it."""
-    return np.asarray(_LPS_TO_RAS @ _affine(stack))
+    return np.asarray(LPS_TO_RAS @ _affine(stack))
 
 
 def _affine(stack: Stack) -> np.ndarray:
