@@ -12,6 +12,8 @@ NETWORKS = Table(
         "hybrid_mamba": "medssm.networks.hybrid_mamba:HybridMamba",
         "segmamba": "medssm.networks.segmamba:SegMamba",
         "unet": "medssm.networks.baselines:MonaiUNet",
+        "plain_conv_unet": "medssm.networks.nnunet_unets:PlainConvUNet",
+        "residual_encoder_unet": "medssm.networks.nnunet_unets:ResidualEncoderUNet",
     },
     "medssm.networks",
 )

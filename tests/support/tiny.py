@@ -18,6 +18,8 @@ TINY_NETWORKS: dict[str, dict[str, Any]] = {
     },
     "segmamba": {"widths": [4, 8], "depths": [1, 1], "bottleneck": 8},
     "unet": {"channels": [4, 8, 16], "strides": [2, 2], "residual_units": 1},
+    "plain_conv_unet": {"features": [4, 8, 16]},
+    "residual_encoder_unet": {"features": [4, 8, 16], "convolutions": [1, 1, 2]},
 }
 
 TINY_MIXERS: dict[str, dict[str, Any]] = {
