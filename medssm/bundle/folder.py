@@ -3,7 +3,7 @@
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from medssm.bundle import proof
 from medssm.bundle.metadata import check_metadata
 from medssm.core.errors import UsageError
 from medssm.core.files import TEMPORARY_MARK, write_json, write_text
+from medssm.core.log import say
 from medssm.core.resources import licence_text
 
 
@@ -64,6 +65,38 @@ def unfinished(output: Path) -> Iterator[Path]:
         folder.rename(output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def put_together(
+    output: Path,
+    fill_in: Callable[[Path], None],
+    prove: Callable[[Path], dict[str, Any]] | None,
+    readme: Callable[[Mapping[str, Any]], str],
+) -> dict[str, Any]:
+    """Make a bundle, prove it, and write its README with the figures of the proof.
+
+    Args:
+        output: Where it comes to lie; a bundle that is there makes way.
+        fill_in: Fills the folder.
+        prove: Gives the figures of the proof, or raises; None leaves the bundle unproven.
+        readme: The text of docs/README.md from the figures.
+
+    Returns:
+        The figures.
+
+    Raises:
+        MedssmError: The proof failed; nothing is left at `output` that was not there before.
+    """
+    if prove is not None:
+        proof.check_tools()
+    with unfinished(output) as folder:
+        fill_in(folder)
+        figures: dict[str, Any] = {"proven": False}
+        if prove is not None:
+            say("MONAI checks the bundle and predicts with it.")
+            figures = prove(folder)
+        write_text(folder / "docs" / "README.md", readme(figures))
+    return figures
 
 
 def fill(folder: Path, parts: Parts) -> None:

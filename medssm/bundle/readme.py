@@ -39,18 +39,19 @@ def bundle_readme(
             "",
             "## Evaluation of the training's own fold",
             "",
-            *_rows(card, "none: the training had no validation."),
+            *fact_rows(card, "none: the training had no validation."),
             "",
             "## Proof",
             "",
             "Taken by `medssm export` before it wrote this folder: MONAI's own checks of metadata "
             "and network, and its labels beside medssm's.",
             "",
-            *_rows(figures, "none."),
+            *fact_rows(figures, "none."),
             "",
         ]
     )
 
 
-def _rows(facts: Mapping[str, Any], absent: str) -> list[str]:
+def fact_rows(facts: Mapping[str, Any], absent: str) -> list[str]:
+    """Figures as the lines of a list."""
     return [f"- {key.replace('_', ' ')}: {value}" for key, value in facts.items()] or [absent]

@@ -1,4 +1,4 @@
-"""Export: a model as a program from windows in mV to calibrated probabilities."""
+"""Export: a model as a MONAI bundle, or a program from windows in mV to probabilities."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medssm.core.errors import UsageError
 from medssm.core.files import atomic_path, write_json
+from medssm.core.signature import make
 from medssm.fields.ecg.model_folder import TrainedModel, open_model
 from medssm.runs.answer import Answer
 from medssm.runs.compose import parse_values
@@ -45,17 +46,19 @@ class CalibratedMean(nn.Module):
 
 
 def export(request: ExportRequest) -> Answer:
-    """Write a model as .pt2, ONNX or plain weights, with a .json of what it takes and gives.
+    """Write a model as a bundle, .pt2, ONNX or plain weights, these with a .json beside them.
 
     Raises:
         UsageError: Another kind, or a network that takes age and sex.
     """
+    if request.kind == "bundle":
+        return _bundle(request)
     wishes = parse_values(request.overrides)
     folds = wishes.pop("folds", None)
     if request.kind not in _KINDS or request.embed or wishes:
         raise UsageError(
-            f"--to {request.kind}: models of electrocardiograms are exported to {', '.join(_KINDS)}"
-            ", with folds=[…] as the only key."
+            f"--to {request.kind}: models of electrocardiograms are exported to bundle (with or "
+            f"without --embed), {', '.join(_KINDS)}; the last three take folds=[…] alone."
         )
     model = open_model(request.model, folds)
     module = CalibratedMean(model).eval()
@@ -69,6 +72,18 @@ def export(request: ExportRequest) -> Answer:
     write_json(beside, facts)
     lines = [f"{name}: {value}" for name, value in facts.items() if name != "classes"]
     return Answer(facts, lines, [request.output, beside])
+
+
+def _bundle(request: ExportRequest) -> Answer:
+    from medssm.bundle.folder import check_free
+    from medssm.fields.ecg.bundle import BundleConfig, write_bundle
+
+    config: BundleConfig = make(BundleConfig, parse_values(request.overrides), "export")
+    check_free(request.output, request.force)
+    model = open_model(request.model, config.folds)
+    figures = write_bundle(model, request.output, request.embed, config)
+    facts = {"kind": "bundle", "file": str(request.output), **figures}
+    return Answer(facts, [f"{name}: {value}" for name, value in figures.items()], [request.output])
 
 
 def _write(module: nn.Module, model: TrainedModel, file: Path, kind: str) -> dict[str, Any]:
