@@ -156,7 +156,7 @@ VERBS: dict[str, Verb] = {
             Word("output", "the bundle's folder, or the file"),
         ),
         (
-            Flag(("--to",), "bundle, pt2, onnx, safetensors or package (default bundle)", "KIND"),
+            Flag(("--to",), "bundle, pt2, onnx, safetensors, package or direct (default bundle)", "KIND"),
             Flag(("--embed",), "bundle: put the network's code inside, so that it needs no medssm"),
             FORCE,
         ),

@@ -92,8 +92,8 @@ class MapUNet(nn.Module):
             skip = skips.pop()
             x = F.leaky_relu(F.instance_norm(grow(x)), SLOPE)
             missing = (skip.shape[-1] - x.shape[-1], skip.shape[-2] - x.shape[-2])
-            if any(missing):
-                x = F.pad(x, (0, missing[0], 0, missing[1]), mode="reflect")
+            # nothing or one; asked for without a branch, so that a program takes any size
+            x = F.pad(x, (0, missing[0], 0, missing[1]), mode="reflect")
             x = block(torch.cat((x, skip), 1))
         return last["head"](x)
 

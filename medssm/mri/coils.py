@@ -86,9 +86,22 @@ def estimate_maps(
     Source:
         RECON section 2.5: g = exp(-(l / sigma)^2) along W with l from -1 to 1.
     """
-    centre = kspace * acs.to(kspace.dtype)
-    if sigma is not None:
-        line = torch.linspace(-1, 1, kspace.shape[-2], dtype=kspace.dtype, device=kspace.device)
-        centre = centre * torch.exp(-((line / sigma) ** 2)).reshape(-1, 1)
+    centre = windowed_centre(kspace, acs, sigma)
     # a second division, as DIRECT's stages do it: it changes the last bit and nothing else
     return normalise_maps(normalise_maps(ifft2(centre, centred), coil_axis), coil_axis)
+
+
+def windowed_centre(kspace: Tensor, acs: Tensor, sigma: float | None) -> Tensor:
+    """The fully sampled centre under its Gaussian; see `estimate_maps`.
+
+    Shape:
+        kspace: (N, coil, H, W, 2), acs: (N, 1, H, W, 1), result: as `kspace`.
+    """
+    centre = kspace * acs.to(kspace.dtype)
+    if sigma is None:
+        return centre
+    width = kspace.shape[-2]
+    # linspace would make the width a constant of an exported program
+    line = torch.arange(width, dtype=kspace.dtype, device=kspace.device)
+    line = 2 * line / max(width - 1, 1) - 1
+    return centre * torch.exp(-((line / sigma) ** 2)).reshape(-1, 1)

@@ -10,6 +10,7 @@ from medssm.runs.compose import parse_values
 from medssm.runs.field import (
     DemoRequest,
     EvaluateRequest,
+    ExportRequest,
     Field,
     ImportRequest,
     PredictRequest,
@@ -82,6 +83,13 @@ def run_evaluate(request: EvaluateRequest) -> Answer:
     return evaluate_reconstruction(request)
 
 
+def run_export(request: ExportRequest) -> Answer:
+    """Hand a model over: a program, plain weights, or a checkpoint for DIRECT."""
+    from medssm.fields.reconstruction.export import export
+
+    return export(request)
+
+
 def run_demo(request: DemoRequest) -> Answer:
     """The whole story on simulated k-space."""
     from medssm.fields.reconstruction.demo import demo
@@ -112,4 +120,5 @@ FIELD = Field(
     demo=run_demo,
     import_dataset=run_import,
     recognise=recognise,
+    export=run_export,
 )
