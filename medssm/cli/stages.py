@@ -28,6 +28,8 @@ _MODEL_FLAGS = {
 }
 # verbs that look under the home folder
 _AT_HOME = ("plan", "preprocess", "train")
+# the word that asks `export` for plans instead of a model
+PLANS = "plans"
 
 
 def run_import(arguments: argparse.Namespace) -> Answer:
@@ -119,6 +121,8 @@ def run_export(arguments: argparse.Namespace) -> Answer:
     Raises:
         UsageError: The model's field has no exit yet.
     """
+    if arguments.model == PLANS and not Path(PLANS).exists():
+        return _export_plans(arguments)
     if arguments.to == "package":
         from medssm.cli.packages import run_export_package
 
@@ -131,6 +135,20 @@ def run_export(arguments: argparse.Namespace) -> Answer:
         ExportRequest(
             model, Path(arguments.output), arguments.to or "bundle", arguments.home,
             arguments.embed, tuple(arguments.overrides), arguments.force,
+        )
+    )  # fmt: skip
+
+
+def _export_plans(arguments: argparse.Namespace) -> Answer:
+    """Hand the plans of a data set over, with one of our networks in them."""
+    from medssm.fields.segmentation.export_plans import export_plans
+
+    if arguments.to not in (None, "nnunet") or arguments.embed:
+        raise UsageError("medssm export plans: takes --to nnunet alone.")
+    return export_plans(
+        ExportRequest(
+            Path(arguments.output), Path(), "nnunet", arguments.home, False,
+            tuple(arguments.overrides), arguments.force,
         )
     )  # fmt: skip
 

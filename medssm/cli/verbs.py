@@ -149,14 +149,18 @@ VERBS: dict[str, Verb] = {
         example="medssm evaluate predictions -r labels",
     ),
     "export": Verb(
-        "hand a model over: MONAI bundle, .pt2, ONNX, plain weights",
+        "hand a model over: MONAI bundle, .pt2, ONNX, plain weights, nnU-Net; or plans for nnU-Net",
         "medssm.cli.stages:run_export",
         (
-            Word("model", "a model folder, as `medssm train` names it at its end"),
-            Word("output", "the bundle's folder, or the file"),
+            Word("model", "a model folder, as `medssm train` names it at its end; or plans"),
+            Word("output", "the folder or file to write; after plans a data set or plans JSON"),
         ),
         (
-            Flag(("--to",), "bundle, pt2, onnx, safetensors, package or direct (default bundle)", "KIND"),
+            Flag(
+                ("--to",),
+                "bundle, pt2, onnx, safetensors, nnunet, package or direct (default bundle)",
+                "KIND",
+            ),
             Flag(("--embed",), "bundle: put the network's code inside, so that it needs no medssm"),
             FORCE,
         ),

@@ -35,26 +35,37 @@ def memory_models(
     Returns:
         The model of each number of spatial axes.
     """
-    models = {}
-    for dims in (2, 3):
-        sizes = {
-            "spatial_dims": dims,
-            "in_channels": len(manifest.channels),
-            "out_channels": manifest.labels.num_outputs,
-        }
-        arguments = {**{k: v for k, v in network.items() if v is not None}, **sizes}
-        net = NETWORKS.build(**arguments)
-        per_voxel = bytes_per_voxel(net, dims, len(manifest.channels)) * _WORKSPACE
-        weights = sum(parameter.numel() for parameter in net.parameters()) * 4
-        models[dims] = MemoryModel(
-            fixed_bytes=weights * _COPIES_OF_WEIGHTS,
-            bytes_per_voxel=per_voxel,
-            target_bytes=limits.memory_gb * 2**30,
-            max_voxels=limits.max_voxels_3d if dims == 3 else limits.max_voxels_2d,
-            divisors=() if getattr(net, "pad", False) else tuple(getattr(net, "divisors", ())),
-        )
-        detail("%dD: %.0f bytes a voxel of a patch, %.1f MB fixed", dims, per_voxel, weights / 1e6)
-    return models
+    channels, outputs = len(manifest.channels), manifest.labels.num_outputs
+    return {dims: memory_model(network, dims, channels, outputs, limits) for dims in (2, 3)}
+
+
+def memory_model(
+    network: Mapping[str, Any], spatial_dims: int, channels: int, outputs: int, limits: Any
+) -> MemoryModel:
+    """Measure a network for one number of spatial axes.
+
+    Args:
+        network: Its name and arguments; sizes of data are filled in.
+        spatial_dims: 2 or 3.
+        channels: Of the image.
+        outputs: Logits.
+        limits: As in `memory_models`.
+    """
+    sizes = {"spatial_dims": spatial_dims, "in_channels": channels, "out_channels": outputs}
+    arguments = {**{k: v for k, v in network.items() if v is not None}, **sizes}
+    net = NETWORKS.build(**arguments)
+    per_voxel = bytes_per_voxel(net, spatial_dims, channels) * _WORKSPACE
+    weights = sum(parameter.numel() for parameter in net.parameters()) * 4
+    detail(
+        "%dD: %.0f bytes a voxel of a patch, %.1f MB fixed", spatial_dims, per_voxel, weights / 1e6
+    )
+    return MemoryModel(
+        fixed_bytes=weights * _COPIES_OF_WEIGHTS,
+        bytes_per_voxel=per_voxel,
+        target_bytes=limits.memory_gb * 2**30,
+        max_voxels=limits.max_voxels_3d if spatial_dims == 3 else limits.max_voxels_2d,
+        divisors=() if getattr(net, "pad", False) else tuple(getattr(net, "divisors", ())),
+    )
 
 
 def measuring_device() -> str:
