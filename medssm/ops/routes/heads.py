@@ -48,7 +48,7 @@ def _continuous(height: int, width: int) -> Pair:
 
 
 def _turning(grid: Tensor) -> Tensor:
-    odd = (torch.arange(len(grid)) % 2 == 1)[:, None]
+    odd = (torch.arange(grid.shape[0]) % 2 == 1)[:, None]
     return torch.where(odd, grid.flip(1), grid).flatten()
 
 

@@ -54,7 +54,7 @@ def _through(grid: Tensor, name: str) -> Tensor:
     _, height, width = grid.shape
     order = heads(height, width, (name,)).table[0].long()
     planes = grid.flatten(1)[:, order]
-    odd = (torch.arange(len(grid)) % 2 == 1)[:, None]
+    odd = (torch.arange(grid.shape[0]) % 2 == 1)[:, None]
     return torch.where(odd, planes.flip(1), planes).flatten()
 
 
