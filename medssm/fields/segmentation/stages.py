@@ -1,5 +1,6 @@
 """The stages of segmentation as the command line asks for them."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def run_predict(request: PredictRequest) -> Answer:
         "model": request.model,
         "input": request.input,
         "output": request.output,
+        "home": request.home,
     }
     if request.force:
         wishes["overwrite"] = True
@@ -83,8 +85,11 @@ def run_predict(request: PredictRequest) -> Answer:
         "skipped": list(report.skipped),
         "output": str(report.output),
     }
+    if report.series:
+        facts["series"] = [asdict(note) for note in report.series]
+    rows = [[note.series, note.found, note.action] for note in report.series]
     # those that failed were named on stderr, which a quiet run shows as well
-    lines = [report.line()]
+    lines = [*(table(rows, ("series", "found", "action")) if rows else ()), report.line()]
     known = wishes.get("cases") == "validation"
     references = () if known else ("-r", "REFERENCES")
     following = ("medssm", "evaluate", str(report.output), *references)
@@ -129,7 +134,7 @@ def run_demo(request: DemoRequest) -> Answer:
 
 
 def run_import(request: ImportRequest) -> Answer:
-    """Bring a data set under the home folder.
+    """Bring a data set, or a trained model of nnU-Net, under the home folder.
 
     Raises:
         UsageError: A word that an import of images does not take.
@@ -140,6 +145,8 @@ def run_import(request: ImportRequest) -> Answer:
         raise UsageError(
             f"medssm import {request.kind} SOURCE: unexpected word {request.overrides[0]!r}."
         )
+    if request.kind == "nnunet-model":
+        return _import_models(request)
     flags = request.flags
     options = ImportOptions(
         name=request.name,
@@ -160,6 +167,38 @@ def run_import(request: ImportRequest) -> Answer:
     lines = [f"{manifest.name}: {len(manifest.cases)} cases"]
     following = ("medssm", "train", manifest.name)
     return Answer(facts, lines, [manifest.folder / "dataset.json"], following)
+
+
+def _import_models(request: ImportRequest) -> Answer:
+    from medssm.fields.segmentation.nnunet.results import import_models
+
+    made = import_models(
+        request.source,
+        request.home,
+        request.name,
+        trust=bool(request.flags.get("trust")),
+        force=bool(request.flags.get("force")),
+    )
+    facts = {
+        "models": [
+            {
+                "model": str(each.folder),
+                "network": dict(each.network),
+                "configuration": each.configuration,
+                "trainer": each.trainer,
+                "folds": list(each.folds),
+                "sha256": dict(each.checkpoints),
+            }
+            for each in made
+        ]
+    }
+    lines = [
+        f"{each.folder.name}: {each.network['name']}, {each.configuration}, "
+        f"fold {', '.join(each.folds)}"
+        for each in made
+    ]
+    following = ("medssm", "predict", str(made[0].folder), "-i", "IMAGES", "-o", "PREDICTIONS")
+    return Answer(facts, lines, [each.folder for each in made], following)
 
 
 def recognise(folder: Path) -> str | None:
