@@ -154,6 +154,8 @@ def selective_scan(
     """
     if merge not in {"sum", "none"}:
         raise ValueError(f"merge is {merge!r}; take 'sum' or 'none'.")
+    u, delta, B, C = (_plain(each) for each in (u, delta, B, C))
+    z = None if z is None else _plain(z)
     call = ScanInputs(
         u.unsqueeze(1) if u.dim() == 3 else u, delta, A, B, C, D, delta_bias, delta_weight,
         routes.table_on(u.device) if isinstance(routes, Routes) else routes,
@@ -165,3 +167,9 @@ def selective_scan(
         _tell_of_slowness(call)
     y, last = backend.run(call)
     return (y, last) if return_last_state else y
+
+
+def _plain(x: Tensor) -> Tensor:
+    """A tensor without the history that MONAI's MetaTensor carries; no registered operator can."""
+    as_tensor = getattr(x, "as_tensor", None)
+    return x if as_tensor is None else as_tensor()
