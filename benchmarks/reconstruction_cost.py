@@ -1,12 +1,14 @@
 """`python -m benchmarks.reconstruction_cost`: time a slice and peak memory of the published sizes.
 
 A forward pass and a training step of every size at the matrices it was published for, each in a
-process of its own; with `--gpu` on an NVIDIA GPU. DIRECT publishes scores of these networks and no
+process of its own that may take the memory that is free and no more: a row says where that is not
+enough. With `--gpu` on an NVIDIA GPU. DIRECT publishes scores of these networks and no
 times, so ours stand alone.
 """
 
 import argparse
 import json
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 
 from benchmarks.__main__ import _machine, busy_cores
 from benchmarks.timing import extra_megabytes, in_a_child
+from medssm.core.memory import free_bytes
 from medssm.losses.reconstruction import ReconstructionLoss
 from medssm.mri.coils import normalise_maps, rss
 from medssm.mri.fourier import ifft2
@@ -51,12 +54,22 @@ def main() -> None:
     busy = busy_cores()
     device = "cuda" if chosen.gpu else "cpu"
     for name in chosen.names or CASES:
-        rows = {mode: in_a_child("reconstruction_cost", "one", name, mode, chosen.threads, device)
-                for mode in chosen.modes.split(",")}  # fmt: skip
+        rows: dict[str, Any] = {}
+        for mode in chosen.modes.split(","):
+            try:
+                rows[mode] = in_a_child(
+                    "reconstruction_cost", "one", name, mode, chosen.threads, device
+                )
+            except RuntimeError as error:  # most often memory; the other sizes are still measured
+                rows[mode] = None
+                print(error, flush=True)
+        where = {"gpu": torch.cuda.get_device_name()} if chosen.gpu else {"threads": chosen.threads}
+        machine = _machine(busy) | where
+        taken = ("date", "commit", "busy_cores_before", *where)
+        rows["taken"] = {each: machine[each] for each in taken}
         result["figures"].setdefault(name, {}).update(rows)
         print(name, rows, flush=True)
-        where = {"gpu": torch.cuda.get_device_name()} if chosen.gpu else {"threads": chosen.threads}
-        result["machine"] = _machine(busy) | where
+        result["machine"] = machine
         file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
@@ -69,8 +82,17 @@ def one(name: str, mode: str, threads: int, device: str) -> dict[str, Any]:
     call = _call(network, CASES[name], mode, device)
     if device == "cuda":
         return _on_gpu(network, call, CASES[name])
+    most = int(0.9 * (free_bytes() or 0))
+    if most:
+        # beyond it the system would end this process, or another one
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     began = time.perf_counter()
-    extra = extra_megabytes(call)
+    try:
+        extra = extra_megabytes(call)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        return {**_shape(network, CASES[name]), "more_than_mb": most // 10**6}
     seconds = time.perf_counter() - began
     if seconds < _LONG:
         seconds = min(_seconds(call) for _ in range(2))
