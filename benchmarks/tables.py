@@ -9,7 +9,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [
-    *(ROOT / "docs" / name for name in ("backends.md", "ecg.md", "networks.md", "pathology.md")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("backends", "ecg", "networks", "pathology", "reconstruction")
+    ),
     ROOT / "README.md",
 ]
 CONTEST = "equal_time_dataset004_hippocampus.json"
@@ -34,7 +37,9 @@ def render(page: str) -> str:
         figures = json.loads((RESULTS / CONTEST).read_text(encoding="utf-8"))
         results["contest"] = {"figures": figures}
 
-    alone = {"mil": "mil", "bag_layer": "bag_layer", "networks": NETWORKS, "ecg": "ecg_equal_time"}
+    alone = {"mil": "mil", "bag_layer": "bag_layer", "networks": NETWORKS, "ecg": "ecg_equal_time",
+             "recurrent_units": "recurrent_units",
+             "reconstruction_cost": "reconstruction_cost_cpu"}  # fmt: skip
     for part, name in alone.items():
         if (RESULTS / f"{name}.json").exists():
             figures = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -78,6 +83,40 @@ def _ecg(figures: dict[str, Any]) -> list[str]:
     return [told, "", *_table(heads, rows)]
 
 
+def _recurrent_units(figures: dict[str, Any]) -> list[str]:
+    names = ["hidden_channels", "parameters", "steps", "seconds_a_step", "psnr", "ssim",
+             "foreground_ssim"]  # fmt: skip
+    rows = [[unit, *(row[name] for name in names)] for unit, row in figures["figures"].items()]
+    heads = ["unit", "channels", "parameters", "steps", "seconds a step", "PSNR", "SSIM",
+             "foreground SSIM"]  # fmt: skip
+    told = f"{figures['minutes']:g} minutes a unit on {figures['threads']} threads."
+    return [f"{told} {_where(figures['machine'])}", "", *_table(heads, rows)]
+
+
+def _reconstruction_cost(figures: dict[str, Any]) -> list[str]:
+    modes = ["forward", "step", "step_saving_memory"]
+    rows = []
+    for name, row in figures["figures"].items():
+        found = [row.get(mode) for mode in modes]
+        first = next(each for each in found if each)
+        shape = " x ".join(map(str, first["coils_h_w"]))
+        busy = row.get("taken", figures["machine"])["busy_cores_before"]
+        rows.append([f"`{name}`", shape, *map(_time_and_memory, found), busy])
+    heads = ["`network=`", "coils x H x W", "a slice", "a training step",
+             "a step with `save_memory`", "busy cores before"]  # fmt: skip
+    machine = figures["machine"]
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
+    return [f"{where}, torch {machine['torch']}.", "", *_table(heads, rows)]
+
+
+def _time_and_memory(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    if "more_than_mb" in row:
+        return f"more than {row['more_than_mb']:,} MB"
+    return f"{row['seconds']:g} s, {row['extra_mb']:,} MB"
+
+
 def _prototype(figures: dict[str, Any]) -> list[str]:
     names = ["ours", "prototype", "unbind loop"]
     rows = [
@@ -93,7 +132,11 @@ def _prototype(figures: dict[str, Any]) -> list[str]:
 def _absent(part: str) -> str:
     if part == "profile_before":
         return "Not kept."
-    own = {"gpu": " --gpu", "mil": ".mil FOLDER", "bag_layer": ".bag_layer"}
+    own = {
+        "gpu": " --gpu",
+        "mil": ".mil FOLDER",
+        **{name: f".{name}" for name in ("bag_layer", "recurrent_units", "reconstruction_cost")},
+    }
     command = f"python -m benchmarks{own.get(part, f' {part}')}"
     return f"Not measured yet; `{command}` takes the figures."
 
@@ -269,4 +312,6 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "contest": _contest,
     "mil": _mil,
     "bag_layer": _bag_layer,
+    "recurrent_units": _recurrent_units,
+    "reconstruction_cost": _reconstruction_cost,
 }
