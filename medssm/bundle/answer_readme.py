@@ -7,7 +7,7 @@ from typing import Any
 from medssm.bundle.readme import fact_rows
 
 # what `python -m monai.bundle` itself needs beside MONAI
-_TOOLS = ("pytorch-ignite", "fire")
+_TOOLS = ("torch", "monai", "pytorch-ignite", "fire")
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Page:
         return "\n\n".join(lines) + "\n"
 
     def _install(self) -> list[str]:
-        tools = [f"{name}" for name in _TOOLS if name not in self.packages]
+        tools = [name for name in _TOOLS if name not in self.packages]
         words = [f"'{name}>={version}'" for name, version in self.packages.items() if version]
         unknown = [name for name, version in self.packages.items() if not version]
-        command = " ".join(["pip install", *words, *unknown, *tools])
+        command = " ".join(["pip install", *tools, *words, *unknown])
         told = (
             "All code that is not in these packages lies in `scripts/`; medssm is not needed. "
             "Start MONAI in this folder, or put the folder on PYTHONPATH."

@@ -60,6 +60,7 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
                 ours("ReadRandomWindowd", **record, classes=classes),
                 at("RandScaleIntensityd", keys="image", factors=0.3, prob=1.0),
                 at("RandGaussianNoised", keys="image", prob=0.5, std=0.05),
+                at("EnsureTyped", keys="image", track_meta=False),
             ],
             held_back=labelled,
             loss=ours("KnownLoss"),
