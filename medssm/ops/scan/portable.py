@@ -33,8 +33,8 @@ def run(call: ScanInputs) -> Result:
     A = call.A.mT.contiguous()  # (k, n, d)
     h = A.new_zeros((u.shape[0], k, n, d)) if h is None else h.mT.contiguous()
     narrow = k * d * n <= NARROW
-    lay_out = _in_chunks if narrow else _in_a_row
-    parts = tuple(lay_out(x, call.local_window) for x in (s, s * u, B, C))
+    steps = chunk_steps(call.local_window)
+    parts = tuple(_in_chunks(x, steps) if narrow else _in_a_row(x) for x in (s, s * u, B, C))
     starts = _starts(A, h, parts) if narrow else h[None]
     last, y = scan(_body(A), starts, parts)
     if call.local_window:
@@ -65,14 +65,14 @@ def _taken(x: Tensor, call: ScanInputs) -> Tensor:
     return x.gather(2, call.table.long()[None, :, :, None].expand_as(x))
 
 
-def _in_a_row(x: Tensor, window: int) -> Tensor:
+def _in_a_row(x: Tensor) -> Tensor:
     """Lay a tensor (b, k, L, c) out step by step, as one chunk: (L, 1, b, k, c)."""
     return x.permute(2, 0, 1, 3)[:, None]
 
 
-def _in_chunks(x: Tensor, window: int) -> Tensor:
+def _in_chunks(x: Tensor, steps: int) -> Tensor:
     """Lay a tensor (b, k, L, c) out as m chunks of l steps, zeros behind: (l, m, b, k, c)."""
-    length, steps = x.shape[2], chunk_steps(window)
+    length = x.shape[2]
     # never one chunk only: a program would then be made for short sequences
     chunks = torch.arange(length // steps + 2, device=x.device)
     at = torch.arange(steps, device=x.device)[:, None] + steps * chunks
