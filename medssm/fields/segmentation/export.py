@@ -15,7 +15,7 @@ from medssm.core.files import atomic_path, write_json
 from medssm.fields.segmentation.bundle import write_bundle
 from medssm.fields.segmentation.trained import TrainedModel, open_model
 
-Kind = Literal["bundle", "pt2", "onnx", "safetensors"]
+Kind = Literal["bundle", "pt2", "onnx", "safetensors", "nnunet"]
 ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}
 
 
@@ -36,6 +36,7 @@ class ExportConfig:
         prove: Whether a bundle predicts held-back cases, to be compared with our own labels.
         cases: How many held-back cases the proof takes; 0 takes all.
         images: Folder of images for the proof; None takes the model's held-back cases.
+        plans_name: What nnU-Net shall call the plans; None takes the network's name.
     """
 
     model: Path
@@ -50,6 +51,7 @@ class ExportConfig:
     prove: bool = True
     cases: int = 1
     images: Path | None = None
+    plans_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def export(config: ExportConfig) -> Exported:
             there already.
         MedssmError: The proof failed; nothing is left at the output.
     """
+    if config.kind == "nnunet":
+        return _nnunet(config)
     model = _one_fold(config)
     if config.kind == "bundle":
         check_free(config.output, config.overwrite)
@@ -85,6 +89,21 @@ def export(config: ExportConfig) -> Exported:
     if config.kind == "safetensors":
         return _weights(model, network, output)
     return _program(config, model, network, output)
+
+
+def _nnunet(config: ExportConfig) -> Exported:
+    """A folder of nnU-Net's results, with every fold that was asked for."""
+    from medssm.fields.segmentation.export_nnunet import write_nnunet
+
+    if config.embed:
+        raise UsageError("--embed belongs to --to bundle.")
+    folds = None if config.fold is None else [config.fold]
+    written, facts, lines = write_nnunet(
+        open_model(config.model, folds, config.checkpoint), config.output,
+        plans_name=config.plans_name, overwrite=config.overwrite, prove=config.prove,
+        cases=config.cases, images=config.images,
+    )  # fmt: skip
+    return Exported(written, facts, tuple(lines))
 
 
 def _one_fold(config: ExportConfig) -> TrainedModel:
