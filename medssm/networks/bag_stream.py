@@ -8,9 +8,11 @@ from torch import Tensor
 
 from medssm.core.errors import BadArgumentError
 from medssm.layers.mixers.streamed import STEPS, stream_layer
-from medssm.networks.bags import BagOutput
+from medssm.networks.bags import BagNetwork, BagOutput
 from medssm.networks.mamba_mil import MambaMIL
 
+STREAMED = 20_000
+"""Tiles from which on MambaMIL reads a bag chunk by chunk."""
 TilesT = Any
 """What gives rows for a slice: a tensor, an array, a data set of an open HDF5 file."""
 
@@ -60,3 +62,17 @@ def _parts(length: int, steps: int) -> list[slice]:
 
 def _rows(rows: Any) -> Tensor:
     return rows if isinstance(rows, Tensor) else torch.from_numpy(np.asarray(rows))
+
+
+@torch.inference_mode()
+def read_rows(network: BagNetwork, rows: Tensor) -> BagOutput:
+    """What a network says of one bag of any length, on the network's own device.
+
+    Shape:
+        rows: (L, C), L above 0.
+    """
+    rows = rows.to(next(network.parameters()).device)
+    if isinstance(network, MambaMIL) and len(rows) > STREAMED:
+        return stream_bag(network, rows)
+    output: BagOutput = network(rows[None])
+    return output

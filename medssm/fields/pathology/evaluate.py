@@ -10,7 +10,7 @@ import numpy as np
 from medssm.core.errors import BadDataError
 from medssm.core.files import read_json, write_json
 from medssm.data.bags import read_slide_table
-from medssm.fields.pathology.answers import BagAnswer
+from medssm.fields.pathology.bag_answer import BagAnswer
 from medssm.fields.pathology.plan_file import BagEntry
 from medssm.fields.pathology.predict import PREDICTIONS, answer_of_row
 from medssm.fields.pathology.scoring import HEADER, ScoreTable, score

@@ -38,7 +38,7 @@ class MeanOfFolds(nn.Module):
         folds = [model.network(fold) for fold in model.weights]
         self.networks = nn.ModuleList(each.network for each in folds)
         self.standards = [each.standard for each in folds]
-        self.told = "risk" if model.cox else str(model.content["task"])
+        self.told: str = model.kind
 
     def forward(self, x: Tensor) -> Tensor:
         """Answer whole bags."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from medssm.core.errors import BadDataError, UsageError
+from medssm.core.inert import file_name
 from medssm.core.log import progress, say
 from medssm.data.bags import SlideRow, find_bags, read_slide_table, write_bag, write_slide_table
 from medssm.runs.datasets import register_dataset
@@ -131,6 +132,7 @@ def read_bag_table(file: Path) -> dict[str, tuple[str, np.ndarray]]:
                     f"{file}, line {line}: {len(cells)} columns. Expected class, bag, features."
                 )
             label, bag = (_id(cell) for cell in cells[:2])
+            file_name(bag, f"the bag of line {line}", file)
             if labels.setdefault(bag, label) != label:
                 raise BadDataError(
                     f"{file}, line {line}: bag {bag!r} is of class {label!r} here and of class "

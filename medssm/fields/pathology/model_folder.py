@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 import medssm
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import digest, read_json, sha256, write_json, write_text
+from medssm.fields.pathology.bag_answer import Kind
 from medssm.fields.pathology.plan_file import PLAN, Plan, read_plan, write_plan
 from medssm.fields.pathology.store import Inventory, Standard, read_standard
+from medssm.fields.pathology.tile_origin import TileOrigin
 from medssm.networks import BAG_NETWORKS
 from medssm.networks.bags import BagNetwork
 from medssm.training.checkpoints import CheckpointFiles
@@ -130,6 +132,21 @@ class TrainedModel:
     def cox(self) -> bool:
         """Whether the output is one relative risk."""
         return self.content.get("loss") == "cox"
+
+    @property
+    def kind(self) -> Kind:
+        """What the logits mean."""
+        if self.cox:
+            return "risk"
+        return "survival" if self.content["task"] == "survival" else "classification"
+
+    @property
+    def origin(self) -> TileOrigin:
+        """Where the tiles of training came from."""
+        content = self.content
+        orders = tuple(map(str, content["order_of_files"]))
+        encoder = content["encoder"] or None
+        return TileOrigin(content["network"]["name"], str(content["order"]), orders, encoder)
 
     def digest(self, folds: Sequence[int]) -> str:
         """Hash of everything that decides what the model answers."""

@@ -11,7 +11,7 @@ import numpy as np
 from medssm.core.extras import require
 from medssm.core.files import atomic_path
 from medssm.data.bags import Bag
-from medssm.fields.pathology.answers import BagAnswer
+from medssm.fields.pathology.bag_answer import BagAnswer
 from medssm.fields.pathology.store import Tiles
 
 

@@ -10,17 +10,17 @@ from typing import Any
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import digest, read_json, write_json, write_text
 from medssm.core.log import Progress, say, warn
-from medssm.fields.pathology.answers import BagAnswer, answer, mean_answer, row_of
+from medssm.fields.pathology.answers import answer, mean_answer
+from medssm.fields.pathology.bag_answer import BagAnswer, row_of
 from medssm.fields.pathology.inputs import Inputs, Wanted, find_inputs, held_back_bags
 from medssm.fields.pathology.model_folder import Checkpoint, FoldModel, TrainedModel, open_model
 from medssm.fields.pathology.outputs import Drawing, write_outputs
 from medssm.fields.pathology.plan_file import BagEntry
-from medssm.fields.pathology.store import Tiles, read_tiles
+from medssm.fields.pathology.store import read_tiles
+from medssm.fields.pathology.tile_origin import check_tiles
 from medssm.inference.device import choose_device
 
 PREDICTIONS, TABLE = "predictions.json", "predictions.csv"
-# networks that read tiles as a set
-_ORDERLESS = ("attention_mil", "instance_mil", "clam")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,7 @@ def _one(
         if not len(tiles.features):
             report.empty.append(bag.name)
             return {"row": {**row, "status": "no_instances"}, "outputs": []}
-        _check_tiles(config, model, tiles)
+        check_tiles(tiles, model.origin, config.check_order, config.check_encoder)
         said = mean_answer([answer(net, tiles.features, bag.name, model) for net in networks])
         drawing = Drawing(config.heatmaps, config.top_tiles, inputs.slides)
         outputs = write_outputs(config.output, tiles, said, drawing)
@@ -177,30 +177,6 @@ def _one(
         "row": {**row, **told, "tiles": len(tiles.features)},
         "outputs": [path.relative_to(config.output).as_posix() for path in outputs],
     }
-
-
-def _check_tiles(config: PredictConfig, model: TrainedModel, tiles: Tiles) -> None:
-    """Hold the files of a bag against those of training.
-
-    Raises:
-        BadDataError: Another order or another encoder.
-    """
-    content = model.content
-    reads_in_order = content["network"]["name"] not in _ORDERLESS and content["order"] == "file"
-    for part in tiles.parts:
-        order = str(part.facts.get("order", "unknown"))
-        if config.check_order and reads_in_order and order not in content["order_of_files"]:
-            raise BadDataError(
-                f"{part.source}: tiles in the order {order!r}, the model was trained on "
-                f"{', '.join(content['order_of_files'])}, and its answer depends on the order. "
-                "Write them in that order, or go on with check_order=false."
-            )
-        known = content["encoder"]
-        if config.check_encoder and known and part.encoder and part.encoder != known:
-            raise BadDataError(
-                f"{part.source}: features of the encoder {part.encoder!r}, the model was trained "
-                f"on {known!r}. Take features of that one, or go on with check_encoder=false."
-            )
 
 
 def _before(config: PredictConfig) -> dict[str, dict[str, Any]]:

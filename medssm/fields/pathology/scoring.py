@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medssm.fields.pathology.answers import BagAnswer
+from medssm.fields.pathology.bag_answer import BagAnswer
 from medssm.fields.pathology.plan_file import BagEntry, Plan
 from medssm.metrics.bags import BagScores, classification_scores, survival_scores
 

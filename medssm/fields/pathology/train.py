@@ -12,7 +12,8 @@ import torch
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import digest, read_json, write_json, write_text
 from medssm.core.log import say
-from medssm.fields.pathology.answers import BagAnswer, answer_bags, rows_of
+from medssm.fields.pathology.answers import answer_bags, rows_of
+from medssm.fields.pathology.bag_answer import BagAnswer
 from medssm.fields.pathology.model_folder import (
     EDGES,
     STANDARD,
