@@ -19,7 +19,7 @@ TARGET = "scripts.medssm_embedded"
 _NAMESPACE = re.compile(r"(?<=[\"'])medssm(?=::)|(?<=torch\.ops\.)medssm\b|(?<=[\"'])medssm(?=\")")
 _SOURCES = (".cpp", ".h", ".json")
 # folders whose __init__.py is a table of all parts
-_MENUS = ("mixers", "networks", "fields")
+_MENUS = ("mixers", "networks", "fields", "losses", "metrics")
 # what installs an optional package where medssm's extras are not at hand
 _EXTRA = ("pip install 'medssm[{extra}]'", "pip install {module}")
 

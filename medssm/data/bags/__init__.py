@@ -1,6 +1,7 @@
 """Bags of tile features and their tables, in the files of CLAM, TRIDENT and our own."""
 
 from medssm.data.bags.bag import Bag, BagHeader, bag_header, read_bag
+from medssm.data.bags.bag_table import read_bag_table
 from medssm.data.bags.find import find_bags
 from medssm.data.bags.order import ORDERS, order_of
 from medssm.data.bags.slide_table import (
@@ -26,6 +27,7 @@ __all__ = [
     "find_bags",
     "order_of",
     "read_bag",
+    "read_bag_table",
     "read_slide_table",
     "read_splits",
     "read_tile_coords",

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -85,7 +86,8 @@ def read_bag(
     """Read a feature file; few rows with NaN or Inf are left out with a warning.
 
     Args:
-        file: An .h5 of CLAM, TRIDENT or ours, or a .pt that holds one tensor.
+        file: An .h5 of CLAM, TRIDENT or ours, a .pt that holds one tensor, or an .npz with
+            features and perhaps coords.
         width: The numbers a tile that a network expects.
         worst_nan_share: The share of rows with NaN or Inf above which the slide is refused.
 
@@ -95,7 +97,7 @@ def read_bag(
         MachineError: h5py is not installed.
     """
     file = Path(file)
-    features, coords, facts = _read_hdf5(file) if is_hdf5(file) else (*_read_pt(file), {})
+    features, coords, facts = _read(file)
     features = _matrix(features, file)
     if len(features) and width is not None and features.shape[1] != width:
         made_by = encoder_of(facts) or "not named in the file"
@@ -131,7 +133,7 @@ def bag_header(file: Path) -> BagHeader:
     """
     file = Path(file)
     if not is_hdf5(file):
-        features = _matrix(_read_pt(file)[0], file)
+        features = _matrix(_read(file)[0], file)
         return BagHeader(len(features), features.shape[1] if len(features) else 0, None)
     with opened_hdf5(file) as content:
         shape = _dataset(content, file).shape
@@ -165,6 +167,13 @@ def opened_hdf5(file: Path) -> Iterator[Any]:
             f"{file}: not readable as HDF5 ({str(error).splitlines()[0]}; {file.stat().st_size} "
             "bytes). Expected a whole file; copy it again, or make it again."
         ) from None
+
+
+def _read(file: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
+    if is_hdf5(file):
+        return _read_hdf5(file)
+    features, coords = _read_npz(file) if file.suffix.lower() == ".npz" else _read_pt(file)
+    return features, coords, {}
 
 
 def _read_hdf5(file: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
@@ -212,6 +221,22 @@ def plain_attribute(value: Any) -> Any:
         except json.JSONDecodeError:
             return value
     return value
+
+
+def _read_npz(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    if not file.is_file():
+        raise BadDataError(f"{file}: the file does not exist.")
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in ("features", "coords") if name in content}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise BadDataError(
+            f"{file}: not readable as .npz ({error}). Expected the array features (N, D), and "
+            "coords (N, 2) where the places are known; objects are not opened."
+        ) from None
+    if "features" not in arrays:
+        raise BadDataError(f"{file}: has no array features. Expected features (N, D).")
+    return arrays["features"], arrays.get("coords")
 
 
 def _read_pt(file: Path) -> tuple[np.ndarray, None]:

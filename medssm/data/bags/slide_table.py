@@ -13,7 +13,7 @@ from medssm.core.files import atomic_path
 SLIDE_ENDINGS = (
     ".svs", ".tiff", ".tif", ".ndpi", ".mrxs", ".scn", ".svslide", ".vms", ".vmu", ".bif", ".dcm",
 )  # fmt: skip
-FEATURE_ENDINGS = (".h5", ".hdf5", ".pt")
+FEATURE_ENDINGS = (".h5", ".hdf5", ".npz", ".pt")
 _BARCODE = re.compile(r"^TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}", re.IGNORECASE)
 _BARCODE_LENGTH = 12
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from medssm.core.errors import BadDataError
 from medssm.core.log import say
 from medssm.core.signature import make
-from medssm.data.bags import SlideRow, find_bags, read_slide_table, write_bag
-from medssm.fields.pathology.imports import read_bag_table
+from medssm.data.bags import SlideRow, find_bags, read_bag_table, read_slide_table, write_bag
 from medssm.fields.pathology.model_folder import TrainedModel
 from medssm.fields.pathology.plan_file import BagEntry
 from medssm.fields.pathology.store import read_inventory

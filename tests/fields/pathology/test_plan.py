@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from medssm.core.errors import BadDataError, UsageError
-from medssm.data.bags import SlideRow, find_bags, write_bag, write_slide_table
-from medssm.fields.pathology.imports import import_source, read_bag_table, recognise
+from medssm.data.bags import (
+    SlideRow,
+    find_bags,
+    read_bag_table,
+    write_bag,
+    write_slide_table,
+)
+from medssm.fields.pathology.imports import import_source, recognise
 from medssm.fields.pathology.plan import PlanConfig, make_plan
 from medssm.fields.pathology.plan_file import read_plan, write_plan
 from tests.support.bags import WIDTH, make_study
