@@ -8,6 +8,7 @@ from typing import Any
 
 from medssm.core.errors import BadDataError
 from medssm.core.files import is_temporary, read_json
+from medssm.core.inert import file_ending, file_name
 from medssm.data.labels import Labels, read_labels
 
 _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
@@ -71,9 +72,7 @@ def read_manifest(folder: Path) -> Manifest:
     content = read_json(file)
     if not isinstance(content, Mapping):
         raise BadDataError(f"{file}: holds a {type(content).__name__}. Expected an object.")
-    ending = content.get("file_ending")
-    if not isinstance(ending, str) or not ending.startswith("."):
-        raise BadDataError(f'{file}: file_ending is {ending!r}. Expected such as ".nii.gz".')
+    ending = file_ending(content.get("file_ending"), file)
     channels = content.get("channel_names", content.get("modality"))
     if not isinstance(channels, Mapping) or not channels:
         raise BadDataError(f'{file}: channel_names is missing. Expected {{"0": "CT"}}.')
@@ -101,6 +100,7 @@ def _listed_cases(
 ) -> dict[str, Case]:
     cases = {}
     for name, entry in listed.items():
+        file_name(name, "the name of a case", file)
         if not isinstance(entry, Mapping) or not isinstance(entry.get("images"), list):
             raise BadDataError(
                 f'{file}: case {name!r} is {entry!r}. Expected {{"images": [...], "label": ...}}.'

@@ -14,6 +14,7 @@ import numpy as np
 
 from medssm.core.errors import BadDataError, UsageError, nearest
 from medssm.core.files import digest, read_json
+from medssm.data.blosc_array import open_array
 from medssm.data.volume_files import BLOCK, unpack_bits, volume_file
 
 Kind = Literal["hu", "other"]
@@ -222,9 +223,7 @@ class VolumeStore:
             return files[volume]
         options = {"mmap_mode": "r"} if self._memory_map else {}
         file = volume_file(self.folder / "store", volume)
-        files[volume] = blosc2.open(
-            str(file), mode="r", dparams=blosc2.DParams(nthreads=1), **options
-        )
+        files[volume] = open_array(file, dparams=blosc2.DParams(nthreads=1), **options)
         if len(files) > _OPEN_FILES:
             files.popitem(last=False)
         return files[volume]

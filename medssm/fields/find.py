@@ -5,6 +5,7 @@ from typing import Any
 
 from medssm.core.errors import BadDataError, UsageError, nearest
 from medssm.core.files import read_json
+from medssm.core.inert import refuse_expressions
 from medssm.core.log import say
 from medssm.fields import BUILT_IN_MODELS, FIELDS
 from medssm.runs.datasets import DEFAULT_FIELD, field_of_folder
@@ -78,8 +79,13 @@ def field_of_model(model: Path) -> Field:
         return open_field(BUILT_IN_MODELS[str(model)], model)
     file = Path(model) / "model.json"
     # a folder without it is explained by the default field, which knows the neighbours
-    name = read_json(file).get("field", DEFAULT_FIELD) if file.is_file() else DEFAULT_FIELD
-    return open_field(str(name), file)
+    if not file.is_file():
+        return open_field(DEFAULT_FIELD, file)
+    content = read_json(file)
+    refuse_expressions(content, file)
+    if not isinstance(content, dict):
+        raise BadDataError(f"{file}: holds a {type(content).__name__}. Expected an object.")
+    return open_field(str(content.get("field", DEFAULT_FIELD)), file)
 
 
 def field_of_predictions(predictions: Path) -> Field:

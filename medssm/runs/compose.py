@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medssm.core.errors import UsageError, nearest
+from medssm.core.inert import refuse_expressions
 from medssm.core.resources import conf_folder
 
 # Hydra keeps one global state; notebooks and libraries may compose from several threads
@@ -36,6 +37,7 @@ def compose(
 
     Raises:
         UsageError: An override that cannot be read, or names no group or file.
+        BadDataError: A fact that is an expression.
     """
     folder = conf_folder()
     if not (folder / f"{config_name}.yaml").is_file():
@@ -46,6 +48,8 @@ def compose(
     with _composed(config_name, overrides) as config:
         OmegaConf.set_struct(config, False)
         if facts is not None:
+            # what a plan says is data, and here ${...} would be looked up
+            refuse_expressions(facts, "the plan")
             config["plan"] = OmegaConf.create(dict(facts))
         plain = OmegaConf.to_container(config, resolve=True)
     if not isinstance(plain, dict):

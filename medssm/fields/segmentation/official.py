@@ -9,6 +9,7 @@ from torch import nn
 
 import medssm
 from medssm.core.files import write_json
+from medssm.core.inert import file_name
 from medssm.core.signature import parameters_of
 from medssm.fields.segmentation.plan_file import read_plan
 from medssm.layers.mixers import MIXERS
@@ -122,7 +123,8 @@ def _write_model(
     write_json(folder / "plans.json", init["plans"])
     write_json(folder / "dataset.json", init["dataset_json"])
     plan = read_plan(folder / "plans.json", init["configuration"])
-    write_weights(folder / f"fold_{init.get('fold', 'all')}" / WEIGHTS, network.state_dict())
+    fold = file_name(f"fold_{init.get('fold', 'all')}", "the fold", "the checkpoint")
+    write_weights(folder / fold / WEIGHTS, network.state_dict())
     write_json(
         folder / "model.json",
         {

@@ -7,13 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from medssm.core.errors import BadDataError
+from medssm.data.blosc_array import open_array
 from medssm.training.order import STREAM_SAMPLES, SampleKey, seeded
 
 # what lies outside of the crop to nonzero, in nnU-Net's stores
@@ -65,14 +65,14 @@ class Store:
         return self._load(name)
 
     def _bytes(self, name: str) -> float:
-        return float(np.prod(blosc2.open(str(self.folder / f"{name}.b2nd"), mode="r").shape)) * 5
+        return float(np.prod(open_array(self.folder / f"{name}.b2nd").shape)) * 5
 
     def _read(self, name: str) -> Stored:
         parts = []
         for ending in (".b2nd", "_seg.b2nd"):
             file = self.folder / (name + ending)
+            array = open_array(file)
             try:
-                array = blosc2.open(str(file), mode="r")
                 parts.append(array[:] if self.in_memory else array)
             except Exception as error:
                 raise BadDataError(

@@ -8,6 +8,7 @@ from typing import Any
 from medssm.core.errors import BadDataError, UsageError, nearest
 from medssm.core.files import read_json
 from medssm.data.labels import Labels, read_labels
+from medssm.fields.segmentation.plan_vetting import check_plans
 
 DEFAULT_PLANS = "medssmPlans"
 # the key under which our facts travel in nnU-Net's JSON; stock nnU-Net passes over it
@@ -105,6 +106,7 @@ def read_plan(file: Path, configuration: str | None = None) -> Plan:
     plans = read_json(file)
     if not isinstance(plans, Mapping) or not isinstance(plans.get("configurations"), Mapping):
         raise BadDataError(f"{file}: no nnU-Net plan (configurations are missing); plan again.")
+    check_plans(plans, file)
     known = [name for name in plans["configurations"] if "cascade" not in name]
     chosen = configuration or next((name for name in _ORDER if name in known), None)
     if chosen is None or chosen not in known:

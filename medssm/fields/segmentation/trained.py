@@ -11,6 +11,7 @@ from torch import nn
 
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import digest, read_json, sha256
+from medssm.core.inert import file_ending
 from medssm.fields.segmentation.plan_file import Plan, read_plan
 from medssm.inference.ensemble import Ensemble
 from medssm.networks import NETWORKS
@@ -40,7 +41,7 @@ class TrainedModel:
     @property
     def file_ending(self) -> str:
         """Ending of images and label maps."""
-        return str(self.dataset["file_ending"])
+        return file_ending(self.dataset.get("file_ending"), self.folder / "dataset.json")
 
     @property
     def mirror_axes(self) -> tuple[int, ...]:
