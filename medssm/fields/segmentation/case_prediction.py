@@ -1,7 +1,9 @@
 """One case from image files to a label map on the input's own grid, in bounded memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +76,16 @@ class CasePredictor:
             raise BadDataError(case.problem)
         if case.prepare is not None:
             return Prepared(*case.prepare())
-        for file in case.files:
+        files = case.files if case.source is None else case.source.stage()
+        for file in files:
             errors = [f for f in check_image_file(file) if f.severity == "error"]
             if errors:
                 told = "; ".join(
                     f"{e.problem}: found {e.found}, expected {e.expected}. {e.remedy}"
                     for e in errors
                 )
-                raise BadDataError(f"{file}: {told}")
-        return Prepared(*preprocess_image(case.files, self.plan))
+                raise BadDataError(f"{file if case.source is None else case.name}: {told}")
+        return Prepared(*preprocess_image(files, self.plan))
 
     def predict(
         self,
@@ -135,6 +138,26 @@ class CasePredictor:
                 settings = replace(settings, batch_size=settings.batch_size // 2)
                 warn("out of device memory; going on with %d windows a time", settings.batch_size)
             torch.cuda.empty_cache()
+
+
+def prepared_ahead(
+    predictor: CasePredictor, cases: Sequence[InputCase], ahead: int
+) -> Iterator[tuple[InputCase, Callable[[], Prepared]]]:
+    """Preprocess the next cases while the network works on one."""
+    if ahead < 1:
+        for case in cases:
+            yield case, partial(predictor.prepare, case)
+        return
+    with ThreadPoolExecutor(ahead) as pool:
+        waiting: list[Future[Prepared]] = []
+        try:
+            for index, case in enumerate(cases):
+                while len(waiting) < min(ahead + 1, len(cases) - index):
+                    waiting.append(pool.submit(predictor.prepare, cases[index + len(waiting)]))
+                yield case, waiting.pop(0).result
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def keep_largest_components(label: Any) -> Any:

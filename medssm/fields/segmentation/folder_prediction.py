@@ -4,10 +4,8 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,12 @@ from torch import nn
 from medssm.core.errors import InterruptedRunError, MedssmError, UsageError
 from medssm.core.files import RECORDS, digest
 from medssm.core.log import Progress, detail, say
-from medssm.fields.segmentation.case_prediction import CasePredictor, Prepared
+from medssm.data.dicom.series import SeriesNote
+from medssm.fields.segmentation.case_prediction import CasePredictor, Prepared, prepared_ahead
 from medssm.fields.segmentation.inputs import InputCase
 from medssm.fields.segmentation.plan_file import Plan
 from medssm.fields.segmentation.prediction_records import (
     PredictionRecord,
-    hash_files,
     why_again,
     write_record,
 )
@@ -84,6 +82,7 @@ class PredictReport:
         skipped: Cases whose output was there, whole and fitting.
         output: The folder.
         exit_code: 0, or that of the gravest failed case (70 where the fault is ours).
+        series: What became of every DICOM series.
     """
 
     done: tuple[str, ...] = ()
@@ -91,6 +90,7 @@ class PredictReport:
     skipped: tuple[str, ...] = ()
     output: Path = Path()
     exit_code: int = 0
+    series: tuple[SeriesNote, ...] = ()
 
     def line(self) -> str:
         """The report in a sentence."""
@@ -107,6 +107,7 @@ class PredictReport:
             self.skipped + other.skipped,
             self.output,
             max(self.exit_code, other.exit_code),
+            self.series + other.series,
         )
 
 
@@ -142,7 +143,9 @@ def predict_to_folder(
     settings = settings or PredictSettings()
     key = digest([model_key, _deciding(settings), list(mirror_axes)]) if model_key else ""
     todo, skipped = _split(cases, folder, key, settings)
-    report = PredictReport(skipped=tuple(skipped), output=folder)
+    failed, exit_code = _finish_all(skipped, folder, file_ending)
+    names = tuple(case.name for case in skipped if case.name not in failed)
+    report = PredictReport((), failed, names, folder, exit_code)
     if not todo:
         return report
     device = choose_device(settings.device)
@@ -176,17 +179,36 @@ def _deciding(settings: PredictSettings) -> dict[str, Any]:
 
 def _split(
     cases: Sequence[InputCase], folder: Path, key: str, settings: PredictSettings
-) -> tuple[list[InputCase], list[str]]:
+) -> tuple[list[InputCase], list[InputCase]]:
     todo, skipped = [], []
     for case in cases:
         again = settings.overwrite or case.problem or not key
-        reason = "asked for" if again else why_again(folder, case.name, key, case.files)
+        reason = "asked for" if again else why_again(folder, case.name, key, case.hashes)
         if reason:
             detail("%s: %s", case.name, reason)
             todo.append(case)
         else:
-            skipped.append(case.name)
+            skipped.append(case)
     return todo, skipped
+
+
+def _finish_all(
+    cases: Sequence[InputCase], folder: Path, ending: str
+) -> tuple[dict[str, str], int]:
+    """Write what is missing beside label maps that are there; cases that failed, and the code."""
+    failed: dict[str, str] = {}
+    exit_code = 0
+    for case in cases:
+        try:
+            _finish(case, folder, ending)
+        except MedssmError as error:
+            failed[case.name], exit_code = str(error), max(exit_code, error.exit_code)
+    return failed, exit_code
+
+
+def _finish(case: InputCase, folder: Path, ending: str) -> None:
+    if case.source is not None:
+        case.source.finish(folder / f"{case.name}{ending}")
 
 
 @contextmanager
@@ -208,7 +230,7 @@ def _run(
     bar = Progress(len(cases), "predict")
     with Interruption() as stop:
         watch = _Watch(stop, cases)
-        for case, prepare in _prepared_ahead(predictor, cases, ahead):
+        for case, prepare in prepared_ahead(predictor, cases, ahead):
             watch.check()
             try:
                 _one(predictor, case, prepare, (folder, key), watch.windows)
@@ -259,31 +281,16 @@ def _one(
 ) -> None:
     folder, key = place
     began = time.monotonic()
-    prepared = prepare()
-    inputs = hash_files(case.files)
-    outputs = predictor.predict(case, prepared, folder, on_windows)
-    seconds = round(time.monotonic() - began, 3)
-    write_record(folder, PredictionRecord(case.name, key, inputs, outputs, seconds))
-
-
-def _prepared_ahead(
-    predictor: CasePredictor, cases: Sequence[InputCase], ahead: int
-) -> Iterator[tuple[InputCase, Callable[[], Prepared]]]:
-    """Preprocess the next cases while the network works on one."""
-    if ahead < 1:
-        for case in cases:
-            yield case, partial(predictor.prepare, case)
-        return
-    with ThreadPoolExecutor(ahead) as pool:
-        waiting: list[Future[Prepared]] = []
-        try:
-            for index, case in enumerate(cases):
-                while len(waiting) < min(ahead + 1, len(cases) - index):
-                    waiting.append(pool.submit(predictor.prepare, cases[index + len(waiting)]))
-                yield case, waiting.pop(0).result
-        finally:
-            for future in waiting:
-                future.cancel()
+    try:
+        prepared = prepare()
+        inputs = case.hashes()
+        outputs = predictor.predict(case, prepared, folder, on_windows)
+        seconds = round(time.monotonic() - began, 3)
+        write_record(folder, PredictionRecord(case.name, key, inputs, outputs, seconds))
+        _finish(case, folder, predictor.file_ending)
+    finally:
+        if case.source is not None:
+            case.source.release()
 
 
 def windows_at_once(window: Sequence[int], device: torch.device) -> int:

@@ -5,13 +5,41 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from medssm.core.errors import BadDataError, UsageError, nearest
 from medssm.core.files import is_temporary
 from medssm.data.readers import ending_of, reader_of
+from medssm.fields.segmentation.prediction_records import hash_files
 
 _CHANNEL_DIGITS = 4
+
+
+class CaseSource(Protocol):
+    """Where the images of a case come from, if they are not files as the preprocessing reads."""
+
+    def hashes(self) -> Mapping[str, str]:
+        """A hash of everything that is read, by a name."""
+
+    def stage(self) -> tuple[Path, ...]:
+        """Write the images as files, one a channel.
+
+        Raises:
+            BadDataError: They cannot be read.
+        """
+
+    def release(self) -> None:
+        """Take the staged files away."""
+
+    def finish(self, label: Path) -> None:
+        """Write what belongs beside a label map, as far as it is not there.
+
+        Raises:
+            BadDataError: It cannot be written for this case.
+        """
+
+    def outputs(self) -> list[str]:
+        """Names of what was written beside the label map."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +52,18 @@ class InputCase:
         prepare: Gives the preprocessed image and its properties where they lie on disk already;
             without it the files are preprocessed.
         problem: Why this case cannot be predicted, known before its files were opened.
+        source: Makes the files, where they are none yet.
     """
 
     name: str
     files: tuple[Path, ...] = ()
     prepare: Callable[[], tuple[Any, Mapping[str, Any]]] | None = None
     problem: str = ""
+    source: CaseSource | None = None
+
+    def hashes(self) -> Mapping[str, str]:
+        """sha256 of every input, by its path or name."""
+        return hash_files(self.files) if self.source is None else self.source.hashes()
 
 
 def find_inputs(

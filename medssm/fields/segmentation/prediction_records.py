@@ -1,6 +1,6 @@
 """What was predicted from what: a record beside every output tells a whole one from the rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,15 @@ def read_record(folder: Path, case: str) -> PredictionRecord | None:
         return None
 
 
-def why_again(folder: Path, case: str, key: str, files: Sequence[Path]) -> str:
-    """Say why a case must be predicted (again); empty where its output is whole and fits."""
+def why_again(folder: Path, case: str, key: str, inputs: Callable[[], Mapping[str, str]]) -> str:
+    """Say why a case must be predicted (again); empty where its output is whole and fits.
+
+    Args:
+        folder: Of the predictions.
+        case: Its name.
+        key: Hash of model and settings.
+        inputs: Gives sha256 of every input, by name.
+    """
     record = read_record(folder, case)
     if record is None:
         return "no record of a finished prediction"
@@ -66,6 +73,6 @@ def why_again(folder: Path, case: str, key: str, files: Sequence[Path]) -> str:
         if sha256(output) != expected:
             return f"{name} was damaged or changed"
     # the same content under another path is the same input
-    if sorted(record.inputs.values()) != sorted(hash_files(files).values()):
+    if sorted(record.inputs.values()) != sorted(inputs().values()):
         return "its input has changed"
     return ""

@@ -79,7 +79,7 @@ def run_predict(request: PredictRequest) -> Answer:
         wishes["overwrite"] = True
     wishes |= parse_values(request.overrides)
     report = predict(make(PredictConfig, wishes, "predict"))
-    facts = {
+    facts: dict[str, Any] = {
         "done": list(report.done),
         "failed": dict(report.failed),
         "skipped": list(report.skipped),

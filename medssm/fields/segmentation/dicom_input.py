@@ -1,0 +1,217 @@
+"""DICOM as input of a prediction: files of a folder or zip as cases, a note for every series."""
+
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from medssm.core.archives import ArchiveLimits, is_archive, unpack
+from medssm.core.errors import BadDataError, UsageError
+from medssm.core.extras import require
+from medssm.core.files import RECORDS, TEMPORARY_MARK
+from medssm.core.log import say
+from medssm.data.dicom.headers import EXTRA
+from medssm.data.dicom.scan import any_dicom, files_below, scan_files
+from medssm.data.dicom.screening import StackRules
+from medssm.data.dicom.series import Namer, SeriesNote, describe, sort_series
+from medssm.data.pseudonyms import open_pseudonyms
+from medssm.data.reasons import Reason
+from medssm.fields.segmentation.dicom_case import DicomCase, ObjectKind, Objects
+from medssm.fields.segmentation.dicom_channels import (
+    ChosenSeries,
+    choose_series,
+    expected_modalities,
+)
+from medssm.fields.segmentation.inputs import InputCase
+
+_VOLUME_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
+_NAME_DIGITS = 12
+# slices of nothing but padding pack a thousandfold, which is as tight as a zip gets
+_LIMITS = ArchiveLimits(max_ratio=1100.0, max_members=1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomSettings:
+    """What holds where the input is DICOM.
+
+    Args:
+        dicom: Objects to write beside the label maps: "seg" is read by most viewers, "labelmap"
+            is the same as the newer label map segmentation, "rtstruct" holds outlines.
+        channels: A word a channel of the model, found in the description or protocol of its
+            series; a model of one channel takes every series without it.
+        modality: "auto" goes by the names of the model's channels, "any" predicts everything,
+            a word such as "CT" only that.
+        max_missing: Slices in a row that may be missing and are interpolated.
+        tilt: Shear a tilted gantry back, or leave such series out.
+        identified: Name cases by their series UID instead of a keyed hash of it.
+        home: Where the secret of the hashes lies; None takes the output folder.
+    """
+
+    dicom: tuple[ObjectKind, ...] = ("seg",)
+    channels: tuple[str, ...] | None = None
+    modality: str = "auto"
+    max_missing: int = 1
+    tilt: Literal["shear", "reject"] = "shear"
+    identified: bool = False
+    home: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_missing < 0:
+            raise UsageError(f"max_missing={self.max_missing}: expected 0 or more.")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What DICOM needs to know of a model.
+
+    Args:
+        channels: Channel number to name.
+        file_ending: Of its images and label maps.
+        objects: What goes into DICOM objects.
+    """
+
+    channels: Mapping[str, str]
+    file_ending: str
+    objects: Objects
+
+
+@dataclass(frozen=True)
+class DicomStudy:
+    """The cases of a DICOM input.
+
+    Args:
+        cases: What to predict.
+        chosen: The series of every case.
+        notes: On everything that was left out.
+    """
+
+    cases: tuple[InputCase, ...] = ()
+    chosen: tuple[ChosenSeries, ...] = ()
+    notes: tuple[SeriesNote, ...] = field(default=())
+
+    def told(self, done: Sequence[str], failed: Mapping[str, str]) -> tuple[SeriesNote, ...]:
+        """The notes of all series after a prediction.
+
+        Args:
+            done: Cases that were predicted now.
+            failed: Cases that could not be, with the reason.
+        """
+        notes = []
+        for case in self.chosen:
+            action = "predicted" if case.name in done else "there already"
+            action = f"failed: {failed[case.name]}" if case.name in failed else action
+            for index, volume in enumerate(case.channels):
+                more = f" as channel {index} of {case.name}" if len(case.channels) > 1 else ""
+                notes.append(describe(volume, action + more))
+        return (*notes, *self.notes)
+
+
+@contextmanager
+def dicom_files(
+    source: Path | Sequence[Path], output: Path, scratch: Path
+) -> Iterator[list[Path] | None]:
+    """The files of an input, if it is DICOM: told by first bytes, a zip unpacked for so long.
+
+    Args:
+        source: A file, a folder, a zip or a list of files.
+        output: The folder of the predictions; what lies there is no input.
+        scratch: Where a zip is unpacked.
+
+    Yields:
+        The files, or None where the input is something else.
+
+    Raises:
+        BadDataError: A zip that must not be unpacked, or without DICOM.
+    """
+    if not isinstance(source, Path):
+        files = [Path(path) for path in source]
+        yield files if any_dicom(files) else None
+    elif is_archive(source):
+        folder = scratch / f"{TEMPORARY_MARK}{secrets.token_hex(4)}-zip"
+        try:
+            say("unpacking the zip")
+            files = unpack(source, folder, limits=_LIMITS)
+            if not any_dicom(files):
+                raise BadDataError(
+                    f"{source}: {len(files)} file(s) in the zip and none is DICOM. Unpack images "
+                    "of other formats and name their folder."
+                )
+            yield files
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    elif source.exists():
+        files = files_below(source, output)
+        yield files if any_dicom(files) else None
+    else:
+        yield None
+
+
+def remove_leftovers(scratch: Path) -> None:
+    """Delete what a killed run unpacked: it may hold names of patients."""
+    for folder in scratch.glob(f"{TEMPORARY_MARK}*"):
+        if folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_dicom_cases(
+    files: Sequence[Path], model: ModelFacts, settings: DicomSettings, output: Path, scratch: Path
+) -> DicomStudy:
+    """The cases of DICOM files.
+
+    Args:
+        files: Told by content, whatever they are called.
+        model: What the model takes.
+        settings: What is wanted.
+        output: The folder of the predictions.
+        scratch: Where volumes lie while they are predicted.
+
+    Raises:
+        BadDataError: No volume that the model takes; the message counts what there is.
+        UsageError: The model takes pictures, or channels do not fit it.
+        MachineError: The extra `dicom` is missing.
+    """
+    if model.file_ending not in _VOLUME_ENDINGS:
+        raise UsageError(
+            f"the model was trained on {model.file_ending} pictures; expected such pictures and "
+            "found DICOM series."
+        )
+    require("pydicom", EXTRA)
+    if settings.dicom:
+        require("highdicom", EXTRA)
+    modalities = expected_modalities(model.channels, settings.modality)
+    if settings.channels is None and len(modalities) > 1:
+        # asked before a large study is read
+        choose_series([], None, modalities)
+    one = modalities[0] if len(set(modalities)) == 1 else None
+    rules = StackRules(modality=one, max_missing=settings.max_missing, tilt=settings.tilt)
+    volumes, notes = sort_series(scan_files(files), rules, _namer(settings, output))
+    chosen, unused = choose_series(volumes, settings.channels, modalities)
+    notes = [_explained(each, one) for each in [*notes, *unused]]
+    if not chosen:
+        told = "; ".join(f"{each.series}: {each.found}, {each.action}" for each in notes)
+        raise BadDataError(f"{len(files)} files and no DICOM series that the model takes: {told}.")
+    cases = [
+        DicomCase(case.name, tuple(each.stack for each in case.channels), output, scratch,
+                  settings.dicom, model.objects)
+        for case in chosen
+    ]  # fmt: skip
+    return DicomStudy(
+        tuple(InputCase(case.name, source=case) for case in cases), tuple(chosen), tuple(notes)
+    )
+
+
+def _explained(note: SeriesNote, modality: str | None) -> SeriesNote:
+    if note.reason != Reason.WRONG_MODALITY or modality is None:
+        return note
+    action = f"left out: the model takes {modality}; modality=any predicts it nevertheless"
+    return SeriesNote(note.series, note.found, action, note.reason, note.fault)
+
+
+def _namer(settings: DicomSettings, output: Path) -> Namer:
+    if settings.identified:
+        return str
+    pseudonyms = open_pseudonyms(settings.home or output / RECORDS)
+    return lambda series: pseudonyms(series)[:_NAME_DIGITS]
