@@ -1,7 +1,7 @@
 """A network as a program that runs without this library: .pt2 by torch.export, and ONNX."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medssm.bundle.onnx_passes import make_lean
 from medssm.core.errors import BadArgumentError, MedssmError, UsageError
 from medssm.core.extras import require
 from medssm.core.files import atomic_path
@@ -86,25 +87,45 @@ def write_onnx(made: Program, network: nn.Module, file: Path) -> float:
     Raises:
         MachineError: onnx, onnxscript or onnxruntime is not installed.
     """
-    for module in ("onnx", "onnxscript"):
+    for module in ("onnx", "onnxscript", "onnxruntime"):
         require(module, "export")
-    runtime = require("onnxruntime", "export")
     with warnings.catch_warnings(), torch.no_grad(), atomic_path(file) as partial:
         warnings.simplefilter("ignore")
-        onnx = torch.onnx.export(made.program, dynamo=True, verbose=False)
+        onnx = torch.onnx.export(
+            made.program, dynamo=True, verbose=False, optimize=False,
+            input_names=["input"], output_names=["output"],
+        )  # fmt: skip
         if onnx is None:
             raise MedssmError("torch.onnx.export gave no program back.")
+        make_lean(onnx.model)
         onnx.save(partial)
-        session = runtime.InferenceSession(partial.read_bytes())
-        name = session.get_inputs()[0].name
-
-        def run(x: Tensor) -> Tensor:
-            (found,) = session.run(None, {name: x.numpy()})
-            return torch.from_numpy(found)
-
+        run = open_onnx(partial)
         return max(
             float((run(x) - network(x)).abs().max()) for x in _trials(made.example, made.other)
         )
+
+
+def open_onnx(file: Path) -> Callable[[Tensor], Tensor]:
+    """Run an ONNX file in onnxruntime, with as many threads as PyTorch has.
+
+    Raises:
+        MachineError: onnxruntime is not installed.
+    """
+    runtime = require("onnxruntime", "export")
+    settings = runtime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    # its warnings tell of its own choice of kernels
+    settings.log_severity_level = 3
+    session = runtime.InferenceSession(
+        file.read_bytes(), settings, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+
+    def run(x: Tensor) -> Tensor:
+        (found,) = session.run(None, {name: x.numpy()})
+        return torch.from_numpy(found)
+
+    return run
 
 
 def example_size(network: nn.Module, patch: Sequence[int], wish: Sequence[int] | None) -> list[int]:

@@ -57,7 +57,7 @@ def _diagonal(height: int, width: int) -> Pair:
     number = row + column
     key = number * height + torch.where(number % 2 == 1, row, height - 1 - row)
     order = key.flatten().argsort()
-    return order, order // width * width + (width - 1 - order % width)
+    return order, _grid(height, width).flip(1).flatten()[order]
 
 
 def _spiral(height: int, width: int) -> Pair:
@@ -69,7 +69,7 @@ def _spiral(height: int, width: int) -> Pair:
     bottom = torch.where(i == h - 1, 2 * (w - 1) + (h - 1) - j, left)
     along = torch.where(i == 0, j, torch.where(j == w - 1, w - 1 + i, bottom))
     order = (height * width - h * w + along).flatten().argsort()
-    return order, (height - 1 - order // width) * width + order % width
+    return order, _grid(height, width).flip(0).flatten()[order]
 
 
 _HEADS: dict[str, Callable[[int, int], Pair]] = {
