@@ -1,7 +1,7 @@
 """Configurations of a bundle whose network answers about whole cases: series, bags."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from medssm.bundle.config_parts import Config, at, compose, loader, weights
@@ -46,7 +46,8 @@ class AnswerRecipe:
         measures: What an evaluation tells, by name; the first one decides.
         extra: Keys of a case that the network takes beside the image.
         teaching: How it learns; None gives no training configuration.
-        settings: More rows of every configuration that a user may change.
+        listing: More arguments of that function, such as "unit='patient'".
+        grouped: Whether the inference reads the table of labels too, for what belongs together.
     """
 
     network: Mapping[str, Any]
@@ -60,7 +61,8 @@ class AnswerRecipe:
     save: Sequence[Config] = ()
     extra: Sequence[str] = ()
     teaching: Teaching | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    listing: str = ""
+    grouped: bool = False
 
 
 def configurations(recipe: AnswerRecipe) -> dict[str, Config]:
@@ -80,18 +82,16 @@ def _common(recipe: AnswerRecipe) -> Config:
         "ckpt_path": "$@bundle_root + '/models/model.pt'",
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/eval'",
-        **recipe.settings,
         "network_def": dict(recipe.network),
         "network": "$@network_def.to(@device)",
     }
 
 
-def _labels(recipe: AnswerRecipe) -> Config:
+def _cases(recipe: AnswerRecipe, labelled: bool) -> Config:
+    words = ["@dataset_dir", *(["@labels_file"] if labelled else []), recipe.listing]
     name = recipe.list_cases.rpartition(".")[2]
-    return {
-        "labels_file": "$@bundle_root + '/labels.csv'",
-        "data": f"${name}(@dataset_dir, @labels_file)",
-    }
+    labels = {"labels_file": "$@bundle_root + '/labels.csv'"} if labelled else {}
+    return {**labels, "data": f"${name}({', '.join(filter(None, words))})"}
 
 
 def _evaluator(recipe: AnswerRecipe, prefix: str = "", **more: Any) -> Config:
@@ -114,12 +114,11 @@ def _prepare(recipe: AnswerRecipe) -> Config:
 
 def _inference(recipe: AnswerRecipe) -> Config:
     """configs/inference.json: a folder of cases to one answer each."""
-    name = recipe.list_cases.rpartition(".")[2]
     saved = {"_target_": f"{recipe.travel}.SaveAnswerd", "keys": "answer",
              "output_dir": "@output_dir"}  # fmt: skip
     return {
         **_common(recipe),
-        "data": f"${name}(@dataset_dir)",
+        **_cases(recipe, labelled=recipe.grouped),
         "preprocessing": compose(recipe.read),
         "dataset": at("Dataset", data="@data", transform="@preprocessing"),
         "dataloader": loader("@dataset", 1),
@@ -137,7 +136,7 @@ def _evaluate(recipe: AnswerRecipe) -> Config:
     config = _inference(recipe)
     return {
         **config,
-        **_labels(recipe),
+        **_cases(recipe, labelled=True),
         "preprocessing": compose(recipe.read_labelled),
         "handlers": [
             weights(),
@@ -155,7 +154,7 @@ def _train(recipe: AnswerRecipe, teaching: Teaching) -> Config:
     logits = "$monai.handlers.from_engine(['pred', 'label'])"
     return {
         **_common(recipe),
-        **_labels(recipe),
+        **_cases(recipe, labelled=True),
         "epochs": 50,
         "val_interval": 1,
         "loss": teaching.loss,

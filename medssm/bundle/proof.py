@@ -43,11 +43,15 @@ def verify_in_out(bundle: Path, hidden: Path | None) -> None:
                     "--config_file", "configs/inference.json"], hidden)  # fmt: skip
 
 
-def run_inference(bundle: Path, images: Path, output: Path, hidden: Path | None) -> None:
-    """Let MONAI predict a folder of images."""
+def run_inference(
+    bundle: Path, images: Path, output: Path, hidden: Path | None, **more: object
+) -> None:
+    """Let MONAI predict a folder of images; more are settings of the configuration by name."""
+    words = [word for name, value in more.items() for word in (f"--{name}", str(value))]
     _monai(bundle, ["run", "--meta_file", "configs/metadata.json",
                     "--config_file", "configs/inference.json", "--bundle_root", str(bundle),
-                    "--dataset_dir", str(images), "--output_dir", str(output)], hidden)  # fmt: skip
+                    "--dataset_dir", str(images), "--output_dir", str(output), *words],
+           hidden)  # fmt: skip
 
 
 def hide_medssm(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Export: a model as a program from the features of a bag to its answer."""
+"""Export: a model as a MONAI bundle, or a program from the features of a bag to its answer."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medssm.core.errors import MedssmError, UsageError
 from medssm.core.files import atomic_path, write_json
+from medssm.core.signature import make
 from medssm.fields.pathology.model_folder import TrainedModel, open_model
 from medssm.runs.answer import Answer
 from medssm.runs.compose import parse_values
@@ -55,18 +56,20 @@ class MeanOfFolds(nn.Module):
 
 
 def export(request: ExportRequest) -> Answer:
-    """Write a model as .pt2, ONNX or plain weights, with a .json of what it takes and gives.
+    """Write a model as a bundle, .pt2, ONNX or plain weights, these with a .json beside them.
 
     Raises:
         UsageError: Another kind, an unknown key, or a file that is there already.
         MedssmError: The program answers otherwise than the networks; it is not kept.
     """
+    if request.kind == "bundle":
+        return _bundle(request)
     wishes = parse_values(request.overrides)
     folds = wishes.pop("folds", None)
     if request.kind not in KINDS or request.embed or wishes:
         raise UsageError(
-            f"--to {request.kind}: models of pathology are exported to {', '.join(KINDS)}, with "
-            "folds=[…] as the only key."
+            f"--to {request.kind}: models of pathology are exported to bundle (with or without "
+            f"--embed), {', '.join(KINDS)}; the last three take folds=[…] alone."
         )
     if request.output.exists() and not request.force:
         raise UsageError(f"{request.output}: is there already; name another, or take --force.")
@@ -82,6 +85,18 @@ def export(request: ExportRequest) -> Answer:
     write_json(beside, facts)
     lines = [f"{name}: {value}" for name, value in facts.items()]
     return Answer(facts, lines, [request.output, beside])
+
+
+def _bundle(request: ExportRequest) -> Answer:
+    from medssm.bundle.folder import check_free
+    from medssm.fields.pathology.bundle import BundleConfig, write_bundle
+
+    config: BundleConfig = make(BundleConfig, parse_values(request.overrides), "export")
+    check_free(request.output, request.force)
+    model = open_model(request.model, config.folds)
+    figures = write_bundle(model, request.output, request.embed, config)
+    facts = {"kind": "bundle", "file": str(request.output), **figures}
+    return Answer(facts, [f"{name}: {value}" for name, value in figures.items()], [request.output])
 
 
 def _write(module: nn.Module, width: int, file: Path, kind: str) -> dict[str, Any]:
