@@ -25,6 +25,8 @@ class Job(Protocol):
 
 # how often the clock is looked at where jobs have a time limit
 _LOOK_S = 0.5
+# a worker says when it has a job in hand: starting Python and importing is not the job's time
+_BEGUN = "begun"
 AnyJob = TypeVar("AnyJob", bound=Job)
 
 
@@ -44,7 +46,8 @@ def run_cases(
     Args:
         jobs: The work.
         workers: Processes; 1 works in this process, unless there is a time limit to hold.
-        limit_s: A job that takes longer is ended with its process and not tried again.
+        limit_s: A job that takes longer, counted from when its process has it in hand, is ended
+            with its process and not tried again.
 
     Yields:
         Each job as it is done, with the exception that ended it, if any. A job whose process died
@@ -81,30 +84,36 @@ class _Worker(Generic[AnyJob]):
         self.process.start()
         theirs.close()
         self.job: AnyJob | None = None
-        self.began = 0.0
+        self.began: float | None = None
+        self.error: Exception | None = None
 
     def give(self, job: AnyJob) -> None:
         """Begin a job; a process that is gone already is noticed when its answer is asked for."""
-        self.job, self.began = job, time.monotonic()
+        self.job, self.began = job, None
         try:
             self.pipe.send(job)
         except (BrokenPipeError, ConnectionResetError):
             return
 
-    def answer(self) -> Exception | None:
-        """What became of the job; call when the pipe is ready."""
-        job, self.job = self.job, None
-        assert job is not None
+    def done(self) -> bool:
+        """Read what it says, when the pipe is ready; whether that ended its job."""
+        assert self.job is not None
         try:
-            error: Exception | None = self.pipe.recv()
+            said: Exception | str | None = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
-            return _DeadWorkerError(_death(job.name, self.process.exitcode or 0))
-        return error
+            said = _DeadWorkerError(_death(self.job.name, self.process.exitcode or 0))
+        if isinstance(said, str):
+            self.began = time.monotonic()
+            return False
+        self.error = said
+        return True
 
     def late(self, limit_s: float | None) -> bool:
         """Whether its job takes longer than it may."""
-        return limit_s is not None and time.monotonic() - self.began > limit_s
+        if limit_s is None or self.began is None:
+            return False
+        return time.monotonic() - self.began > limit_s
 
     def stop(self) -> None:
         """Let go of the process."""
@@ -127,9 +136,10 @@ def _side_by_side(
                 workers[fresh.pipe] = fresh
             for ready in wait(list(workers), None if limit_s is None else _LOOK_S):
                 worker = workers[ready]  # type: ignore[index]
-                job = worker.job
+                if not worker.done():
+                    continue
+                job, error = worker.job, worker.error
                 assert job is not None
-                error = worker.answer()
                 if isinstance(error, _DeadWorkerError) or not waiting:
                     del workers[worker.pipe]
                     worker.stop()
@@ -161,6 +171,7 @@ def _serve(pipe: Connection) -> None:
             job = pipe.recv()
         except EOFError:
             return
+        pipe.send(_BEGUN)
         pipe.send(_attempt(job))
 
 
