@@ -73,6 +73,8 @@ def export(config: ExportConfig) -> Exported:
     """
     if config.kind == "nnunet":
         return _nnunet(config)
+    if config.plans_name is not None:
+        raise UsageError("plans_name belongs to --to nnunet.")
     model = _one_fold(config)
     if config.kind == "bundle":
         check_free(config.output, config.overwrite)
