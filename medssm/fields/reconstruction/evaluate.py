@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,12 @@ from medssm.core.log import Progress, warn
 from medssm.core.signature import make
 from medssm.fields.reconstruction.baseline_prediction import TuneName
 from medssm.fields.reconstruction.baselines import BASELINES
+from medssm.fields.reconstruction.calibration import Errors
+from medssm.fields.reconstruction.calibration_of_predictions import (
+    check_uncalibrated,
+    errors_in,
+    store_factor,
+)
 from medssm.fields.reconstruction.case_scores import CaseScores, load_case, score_case
 from medssm.fields.reconstruction.prediction_record import Record, read_record
 from medssm.fields.reconstruction.report_pages import ReportMaker
@@ -35,6 +41,9 @@ class EvaluateConfig:
         baselines: Classical methods to lay beside the predictions.
         tune: "oracle_psnr" or "oracle_ssim" gives the baselines the options that fit the reference
             best, slice by slice, which no user could; "none" takes their defaults.
+        calibrate: Fit the factor that makes the stated uncertainty honest, on these volumes, and
+            put it into the model folder, where prediction finds it; said is what it does on
+            patients that it was not fitted on.
         shown: Slices that the report shows: the worst, the median, the best and more of the worst.
     """
 
@@ -44,6 +53,7 @@ class EvaluateConfig:
     against: Path | None = None
     baselines: tuple[str, ...] = ("zero_filled",)
     tune: TuneName = "none"
+    calibrate: bool = False
     shown: int = 4
 
     def __post_init__(self) -> None:
@@ -78,12 +88,17 @@ def evaluate_reconstruction(request: EvaluateRequest) -> Answer:
     )
     record = read_record(config.predictions)
     pages = ReportMaker(config.shown)
-    cases, failed = _scores(config, record, pages)
+    if config.calibrate:
+        check_uncalibrated(record)
+    errors: list[Errors] = []
+    cases, failed = _scores(config, record, pages, errors)
     if not cases:
         reasons = "; ".join(failed.values()) or "the record names no case"
         raise BadDataError(f"{config.predictions}: no case can be scored: {reasons}")
     others = _others(config)
     summary = summarise(record.method, cases, others)
+    if config.calibrate:
+        summary = replace(summary, factor=store_factor(record, errors))
     pages.write(config, record, summary, failed)
     _write_tables(config.folder, cases, summary, failed)
     facts = {
@@ -100,9 +115,9 @@ def evaluate_reconstruction(request: EvaluateRequest) -> Answer:
 
 
 def _scores(
-    config: EvaluateConfig, record: Record, pages: ReportMaker
+    config: EvaluateConfig, record: Record, pages: ReportMaker, errors: list[Errors]
 ) -> tuple[list[CaseScores], dict[str, str]]:
-    """Score case after case; one volume is in memory at a time."""
+    """Score case after case; one volume is in memory at a time, and some pixels of each."""
     files = _reference_files(config.references)
     failed = {name: f"was not predicted: {why}" for name, why in record.failed.items()}
     cases = []
@@ -115,6 +130,8 @@ def _scores(
                 warn("%s", note)
             pages.consider(scores, images, record.method)
             cases.append(scores)
+            if config.calibrate:
+                errors += errors_in(case, images, record.method)
         except BadDataError as error:
             warn("%s: %s", name, error)
             failed[name] = str(error)

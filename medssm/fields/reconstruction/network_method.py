@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from medssm.core.files import digest
 from medssm.core.log import say
 from medssm.data.kspace.volume import KspaceVolume
+from medssm.fields.reconstruction.calibration import key_of, read_factor
 from medssm.fields.reconstruction.consistency import (
     WEIGHTS,
     Measured,
@@ -47,7 +48,13 @@ class NetworkMethod:
         told = (
             "consistency", "weight", "uncertainty", "replicas", "thinning", "withheld", "seed",
         )  # fmt: skip
-        self.key = digest([model.digest(), {name: getattr(config, name) for name in told}])
+        self.factor_key = key_of(model.digest(), vars(config))
+        self.factor = None
+        if config.uncertainty != "none" and config.calibrated:
+            self.factor = read_factor(model.weights.parent, self.factor_key)
+        settings = {name: getattr(config, name) for name in told}
+        factor = None if self.factor is None else vars(self.factor)
+        self.key = digest([model.digest(), settings, factor])
         self.network: nn.Module = model.network().to(device)
         self.chosen: dict[tuple[str, bytes], float] = {}
 
@@ -76,6 +83,9 @@ class NetworkMethod:
         spread = None
         if self.config.uncertainty != "none":
             spread = self._spread(samples, taken, (weight, found), index)
+            figures["unit"] = float(scale)
+            if self.factor is not None:
+                spread = self.factor.apply(spread, float(scale))
         return SliceImage(
             scale * combined[0].cpu().numpy(), scale * rss(coils)[0].cpu().numpy(), spread, figures
         )
@@ -100,13 +110,18 @@ class NetworkMethod:
     def _choose(self, volume: KspaceVolume, taken: Mask) -> float:
         """The weight whose answer is nearest to samples held back from the middle slice."""
         samples = complex_tensor(volume.read(volume.slices // 2))
-        samples = samples * taken.sampled[None, :, :, None]
-        if volume.shape[1] == 1 or bool((taken.sampled & ~taken.acs).sum() == 0):
+        if volume.shape[1] == 1 or not bool((taken.sampled & ~taken.acs).any()):
             return SOFT
+        if self.config.withheld and volume.mask is not None:
+            # samples of the figure must not choose what they judge
+            judging = kept_back(taken, self.config.withheld, self.config.seed)
+            taken = Mask(taken.sampled & ~judging, taken.acs)
+            if not bool((taken.sampled & ~taken.acs).any()):
+                return SOFT
+        samples = samples * taken.sampled[None, :, :, None]
         found = self._maps(samples, taken, WEIGHTS[0])
         if found is None:
             return SOFT
-        # other samples than those of the figure, which must not choose what it judges
         seed = self.config.seed + 1
         errors = {
             each: self._withheld(samples, taken, each, found, seed) for each in (SOFT, *WEIGHTS)

@@ -38,6 +38,13 @@ def predict(config: PredictConfig) -> VolumesReport:
             force=config.force,
             model=str(config.model),
             padding=model.preparation.padding,
+            told={
+                "calibration": {
+                    "key": method.factor_key,
+                    "folder": str(model.weights.parent.absolute()),
+                    "applied": method.factor is not None,
+                }
+            },
         ),
         method,
     )

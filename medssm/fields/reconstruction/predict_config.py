@@ -33,6 +33,8 @@ class PredictConfig:
         uncertainty: "masks" spreads over thinned masks, "replicas" over added noise.
         replicas: How many times the slice is reconstructed for it.
         thinning: Share of samples that a thinned mask leaves out.
+        calibrated: Correct the uncertainty by the factor that `medssm evaluate … calibrate=true`
+            has put into the model folder for these very settings, where there is one.
         withheld: Share of samples held back from a second reconstruction of undersampled input,
             on which its error is measured; 0 leaves that out.
         seed: Of those draws.
@@ -53,6 +55,7 @@ class PredictConfig:
     uncertainty: UncertaintyName = "none"
     replicas: int = 8
     thinning: float = 0.2
+    calibrated: bool = True
     withheld: float = 0.1
     seed: int = 0
     force: bool = False

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,8 @@ class Record:
         method: The name of the network or the baseline.
         cases: Case to what was predicted.
         failed: Case to why it was not.
+        calibration: Of networks: where a factor for their uncertainty goes ("folder", "key"), and
+            whether one was "applied".
     """
 
     folder: Path
@@ -70,6 +73,7 @@ class Record:
     method: str
     cases: Mapping[str, PredictedCase]
     failed: Mapping[str, str]
+    calibration: Mapping[str, Any] | None = None
 
 
 def read_record(folder: Path) -> Record:
@@ -98,7 +102,8 @@ def read_record(folder: Path) -> Record:
             for name, entry in content["cases"].items()
         }
         model, method = str(content["model"]), str(content["method"])
-        return Record(folder, model, method, cases, dict(content.get("failed", {})))
+        failed = dict(content.get("failed", {}))
+        return Record(folder, model, method, cases, failed, content.get("calibration"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadDataError(
             f"{file}: not a record of reconstructions ({error!r}). Expected what `medssm predict` "

@@ -94,13 +94,18 @@ def program_of(
     """The module that is exported.
 
     Raises:
-        UsageError: Its initialiser wants an image beside the samples.
+        UsageError: It wants what the program does not give: an image, or ESPIRiT's maps.
     """
     assert isinstance(network, RecurrentVarNet)
     if network.initialises_from == "image":
         raise UsageError(
             "the network's initialiser wants an image beside the k-space (initializer=image), "
             "which predict does not give either; export takes none, sense and zero_filled."
+        )
+    if settings.maps == "espirit" and not given_maps:
+        raise UsageError(
+            "the model learned with ESPIRiT's sensitivities, which no program computes. Take "
+            "maps=given, and give them to it."
         )
     kind = FromMaps if given_maps else FromCentre
     return kind(network, settings, real).eval()

@@ -106,6 +106,9 @@ def _figures(summary: Summary, shown: Sequence[str]) -> list[tuple[str, str, str
     if "within_2" in summary.calibration:
         share = f"{summary.calibration['within_2']:.1%}"
         found.append(("errors within two stated deviations", share, "95 % of a normal error"))
+    if summary.factor:
+        told = f"{summary.factor['within_2_after']:.1%}"
+        found.append(("with a factor of other patients", told, "stored in the model folder"))
     return found
 
 

@@ -1,7 +1,7 @@
 """Scores of all cases as means with intervals, and compared pair by pair."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Summary:
         against: Name of the other predictions, and measure to the comparison with them.
         baselines: Method to measure to the comparison of the predictions with that method.
         calibration: How honest stated uncertainties are: means over volumes.
+        factor: What a factor for them does, where one was fitted.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Summary:
     against: tuple[str, Mapping[str, Comparison]] | None
     baselines: Mapping[str, Mapping[str, Comparison]]
     calibration: Mapping[str, float]
+    factor: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -69,6 +71,7 @@ class Summary:
                 for method, found in self.baselines.items()
             },
             "calibration": dict(self.calibration),
+            "calibration_factor": dict(self.factor),
         }
 
 
@@ -169,4 +172,11 @@ def lines_of(summary: Summary) -> list[str]:
     if "within_2" in summary.calibration:
         share = summary.calibration["within_2"]
         lines.append(f"uncertainty: {share:.1%} of errors within two stated deviations (95 % fits)")
+    if summary.factor:
+        lines.append(
+            f"calibrated: {summary.factor['within_2_after']:.1%} of errors within two deviations "
+            "on patients that the factor was not fitted on (least of "
+            f"{summary.factor['volumes']} volumes {summary.factor['within_2_after_least']:.1%}); "
+            f"stored in {summary.factor['file']}"
+        )
     return lines

@@ -122,7 +122,7 @@ def _preparation(config: TrainConfig, plan: ReconPlan, supervision: str) -> Prep
     # a strip has fewer samples than a slice: only the percentile of the image is the same in both
     scaling = "image" if supervision == "simulated" else plan.normalisation
     centred = True if supervision == "simulated" else plan.centred
-    return Preparation(centred=centred, sigma=config.sigma, scaling=scaling)
+    return Preparation(centred=centred, sigma=config.sigma, scaling=scaling, maps=config.maps)
 
 
 def _samples(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medssm.core.errors import UsageError, nearest
+from medssm.fields.reconstruction.preparation import MapsName
 from medssm.fields.reconstruction.simulation import SimulationConfig
 from medssm.mri.coils import GAUSSIAN_SIGMA
 from medssm.mri.undersampling import MASKS
@@ -104,6 +105,7 @@ class TrainConfig:
             images and phantoms, "self" from the acquired samples of undersampled ones; "auto"
             takes what the plan says.
         sigma: Width of the Gaussian of the sensitivity estimate; None leaves it out.
+        maps: Sensitivities as published ("centre") or ESPIRiT's; the model remembers.
         fold: Which fold is held back.
         seed: Of everything random.
         run: Name of the run.
@@ -122,6 +124,7 @@ class TrainConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     supervision: SupervisionName = "auto"
     sigma: float | None = GAUSSIAN_SIGMA
+    maps: MapsName = "centre"
     fold: int = 0
     seed: int = 0
     run: str | None = None

@@ -81,6 +81,7 @@ class VolumesConfig:
         force: Do finished cases again.
         model: What the record says reconstructed.
         padding: Samples below this part of the mean were never acquired.
+        told: More for the record.
     """
 
     input: Path
@@ -91,6 +92,7 @@ class VolumesConfig:
     force: bool = False
     model: str = ""
     padding: float = 0.001
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def predict_volumes(config: VolumesConfig, method: Method) -> VolumesReport:
@@ -147,6 +149,7 @@ def _write_record(config: VolumesConfig, method: Method, report: VolumesReport) 
             "field": "reconstruction",
             "model": config.model,
             "method": method.name,
+            **config.told,
             "cases": dict(sorted(report.cases.items())),
             "failed": report.failed,
         },

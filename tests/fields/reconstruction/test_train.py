@@ -125,3 +125,25 @@ def test_slips_are_answered(word, answer):
         return
     with pytest.raises(UsageError, match=answer):
         train_config([word])
+
+
+def test_a_calibrated_model_states_other_deviations(study):
+    model = _train(study, "supervision=simulated", "simulation.phantoms=1.0", "run=c").written[0]
+    words = ("uncertainty=masks", "replicas=3", "consistency=soft")
+    request = PredictRequest(model, study / "scans", study / "spread", study / "home", words)
+    FIELD.predict(request)
+    told = FIELD.evaluate(
+        EvaluateRequest(study / "spread", None, None, None, study / "home", ("calibrate=true",))
+    )
+    factor = told.facts["calibration_factor"]
+    assert factor["patients"] == 2
+    assert any("calibrated" in line for line in told.lines)
+    again = FIELD.predict(request)
+    assert again.facts["skipped"] == []
+    after = FIELD.evaluate(EvaluateRequest(study / "spread", None, None, None, study / "home"))
+    assert after.facts["calibration"]["within_2"] == pytest.approx(0.95, abs=0.05)
+    assert told.facts["calibration"]["within_2"] < 0.9
+    with pytest.raises(UsageError, match="calibrated already"):
+        FIELD.evaluate(
+            EvaluateRequest(study / "spread", None, None, None, study / "home", ("calibrate=true",))
+        )
