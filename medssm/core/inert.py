@@ -9,6 +9,8 @@ from medssm.core.errors import BadDataError
 
 # keys by which MONAI and Hydra make objects
 _MAKERS = ("_target_", "_disabled_", "_requires_", "_desc_", "_mode_", "_partial_", "_recursive_")
+# MONAI's macro: another file's content in place of a text
+_MACRO = re.compile(r"^%.*\.(json|ya?ml)", re.DOTALL)
 _UNFIT = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$|^[A-Za-z]:|^$")
 _ENDING = re.compile(r"(\.\w+){1,3}")
 
@@ -21,8 +23,8 @@ def refuse_expressions(content: Any, file: Path | str) -> None:
         file: Where it comes from.
 
     Raises:
-        BadDataError: A key such as ``_target_``, a text that begins with ``$``, or one with
-            ``${...}`` in it; the message names its place.
+        BadDataError: A key such as ``_target_``, a text that begins with ``$``, one with
+            ``${...}`` in it, or one that asks for another file; the message names its place.
     """
     found = _expression(content, "")
     if found is not None:
@@ -38,7 +40,7 @@ def _expression(content: Any, place: str) -> tuple[str, str] | None:
         for key, value in content.items():
             text = str(key)
             inner = f"{place}.{text}" if place else text
-            if text in _MAKERS or text.startswith("$") or "${" in text:
+            if text in _MAKERS or _asks(text):
                 return inner, text
             if (found := _expression(value, inner)) is not None:
                 return found
@@ -46,9 +48,13 @@ def _expression(content: Any, place: str) -> tuple[str, str] | None:
         for index, value in enumerate(content):
             if (found := _expression(value, f"{place}[{index}]")) is not None:
                 return found
-    elif isinstance(content, str) and (content.startswith("$") or "${" in content):
+    elif isinstance(content, str) and _asks(content):
         return place, content if len(content) <= 60 else f"{content[:57]}..."
     return None
+
+
+def _asks(text: str) -> bool:
+    return text.startswith("$") or "${" in text or bool(_MACRO.match(text))
 
 
 def file_name(name: object, what: str, file: Path | str) -> str:

@@ -13,6 +13,7 @@ from medssm.runs.field import Field, ImportRequest, StudyRequest
 from medssm.runs.workspace import datasets_under
 
 PREDICTIONS = "predictions.json"
+_DESCRIBES = ("model.json", "plan.json", "plans.json", "dataset.json")
 
 
 def open_field(name: str, where: object) -> Field:
@@ -82,7 +83,10 @@ def field_of_model(model: Path) -> Field:
     if not file.is_file():
         return open_field(DEFAULT_FIELD, file)
     content = read_json(file)
-    refuse_expressions(content, file)
+    # a folder from elsewhere stays data, also where a bundle or a configuration is made of it
+    for name in _DESCRIBES:
+        if (file.parent / name).is_file():
+            refuse_expressions(read_json(file.parent / name), file.parent / name)
     if not isinstance(content, dict):
         raise BadDataError(f"{file}: holds a {type(content).__name__}. Expected an object.")
     return open_field(str(content.get("field", DEFAULT_FIELD)), file)

@@ -24,8 +24,8 @@ if zipfile.is_zipfile(io.BytesIO(content)) and offset == 0:
 start = content.index(b'\\x80', 10) if content.startswith(b'\\x93NUMPY') else offset
 class Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
-        # the payload comes first; what follows it would only cost time
-        return super().find_class(module, name) if module == 'builtins' else object
+        # the payload comes first; to import torch for what follows it would only cost time
+        return print if module.startswith('torch') else super().find_class(module, name)
     def persistent_load(self, key):
         return None
 Unpickler(io.BytesIO(content[start:])).load()

@@ -35,6 +35,7 @@ def static_plans(**changes: Any) -> dict[str, Any]:
         "normalization_schemes": ["ZScoreNormalization"],
         "use_mask_for_norm": [False],
         "batch_dice": False,
+        "architecture": {"network_class_name": "", "arch_kwargs": {}, "_kw_requires_import": []},
     }
     for part in ("data", "seg", "probabilities"):
         configuration[f"resampling_fn_{part}"] = "resample_data_or_seg_to_shape"
