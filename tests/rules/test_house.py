@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "medssm/training/ranks.py": "Lightning's launcher leaves its variables behind",
     "medssm/bundle/proof.py": "MONAI's own programs run with it, and with a few words more",
     "medssm/fields/segmentation/nnunet/staging.py": "nnunetv2 finds folders by variables",
+    "medssm/fields/segmentation/nnunet/stock.py": "nnU-Net's own program runs with it",
 }
 
 
