@@ -155,6 +155,7 @@ def _train(recipe: AnswerRecipe, teaching: Teaching) -> Config:
     return {
         **_common(recipe),
         **_cases(recipe, labelled=True),
+        "finetune": True,
         "epochs": 50,
         "val_interval": 1,
         "loss": teaching.loss,
@@ -170,6 +171,7 @@ def _train(recipe: AnswerRecipe, teaching: Teaching) -> Config:
             "dataloader": loader("@train#dataset", teaching.batch, shuffle=True),
             "inferer": at("SimpleInferer"),
             "handlers": [
+                {**weights(), "_disabled_": "$not @finetune"},
                 at(
                     "ValidationHandler",
                     validator="@validate#evaluator",

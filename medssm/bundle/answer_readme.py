@@ -80,6 +80,13 @@ class Page:
         return [f"```bash\n{command}\n```", told]
 
 
+FINETUNING = (
+    "`train.json` goes on from `models/model.pt`, or starts anew with `--finetune False`; it holds "
+    "back every fifth case, and writes the weights with the least loss on those to "
+    "`models/model_trained.pt`. A case that cannot be read stops it."
+)
+
+
 def labelled_commands(train: bool) -> str:
     """How evaluation and training are started."""
     evaluate = (

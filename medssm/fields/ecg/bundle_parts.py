@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe, Teaching
-from medssm.bundle.answer_readme import Page, labelled_commands
+from medssm.bundle.answer_readme import FINETUNING, Page, labelled_commands
 from medssm.bundle.config_parts import Config, at
 from medssm.bundle.embed import embedded
 from medssm.bundle.metadata import About, document, named
@@ -27,7 +27,7 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
     classes = [asdict(each) for each in plan.classes]
     told = plan.plain()
 
-    def ours(name: str, **arguments: Any) -> Config:
+    def ours(name: str, /, **arguments: Any) -> Config:
         return at(_called(f"{TRAVEL}.{name}", embed), **arguments)
 
     record = {"keys": "image", "plan": {name: told[name] for name in _MADE_WITH},
@@ -160,9 +160,8 @@ def page_of(
             "joined by semicolons). Records that are not in it take the diagnoses of their own "
             "headers (`#Dx:`). The area under the ROC curve, a mean over the findings that occur, "
             "goes to `OUTPUT/metrics.csv`.",
-            "`train.json` starts anew (no weights are loaded), holds back every fifth record and "
-            "writes the best weights to `models/model_trained.pt`. They are not calibrated: slopes,"
-            " shifts and thresholds in `inference.json` belong to `models/model.pt`.",
+            f"{FINETUNING} What it learns is not calibrated: slopes, shifts and thresholds in "
+            "`inference.json` belong to `models/model.pt`.",
         ),
         card=_card(model),
     )

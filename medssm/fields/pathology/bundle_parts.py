@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe, Teaching
-from medssm.bundle.answer_readme import Page, labelled_commands
+from medssm.bundle.answer_readme import FINETUNING, Page, labelled_commands
 from medssm.bundle.config_parts import Config, at
 from medssm.bundle.embed import embedded
 from medssm.bundle.metadata import About, document, named
@@ -44,7 +44,7 @@ def module_of(model: TrainedModel) -> BagLogits:
 def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
     """What the configurations are made of."""
 
-    def ours(name: str, **arguments: Any) -> Config:
+    def ours(name: str, /, **arguments: Any) -> Config:
         return at(_called(name, embed), **arguments)
 
     content, width = model.content, int(model.content["width"])
@@ -218,9 +218,8 @@ def page_of(
             labelled_commands(train=trained),
             f"`labels.csv` has the columns {kinds[model.kind]}, and `case_id` for the patient. "
             "The area under the ROC curve or the concordance goes to `OUTPUT/metrics.csv`.",
-            "`train.json` starts anew (no weights are loaded), a bag a step, holds back every "
-            "fifth bag and writes the best weights to `models/model_trained.pt`. The standardising "
-            "of features is a part of the weights, and not learned there."
+            f"{FINETUNING} A step is a bag. The standardising of features is a part of the "
+            "weights and is not learned there: started anew, it does nothing."
             if trained
             else "There is no `train.json`: the loss of proportional hazards needs many patients "
             "in a step, and bags here come one by one. Train with medssm.",
