@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader, Dataset
 
-from medssm.core.errors import InterruptedRunError, UsageError, nearest
+from medssm.core.errors import BadDataError, InterruptedRunError, UsageError, nearest
 from medssm.core.files import digest, remove_temporaries, write_json
 from medssm.core.log import say, seconds_in_words
 from medssm.training.checkpoints import FINAL, LATEST, WEIGHTS, CheckpointFiles, link, write_weights
@@ -137,9 +137,16 @@ def _resume(course: Course, task: Task, config: TrainerConfig, run: Run) -> None
     if checkpoint is None:
         return
     refuse_other_settings(run.folder, run.facts)
-    task.network.load_state_dict(checkpoint["network_weights"])
-    course.state = restored_state(checkpoint)
-    course.clock.before_s = float(checkpoint["elapsed_s"])
+    try:
+        task.network.load_state_dict(checkpoint["network_weights"])
+        course.state = restored_state(checkpoint)
+        course.clock.before_s = float(checkpoint["elapsed_s"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise BadDataError(
+            f"{run.folder}: its checkpoint does not fit this run "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). Expected the one that this "
+            "run wrote; put it back, or start over with trainer.resume=false."
+        ) from error
     course.resumed = checkpoint
     say("Resuming at step %d, epoch %d.", course.state.step, course.state.epoch)
 
