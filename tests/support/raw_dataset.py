@@ -1,6 +1,7 @@
 """A small labelled data set in nnU-Net's raw format, from a seed."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,14 @@ import numpy as np
 NAME = "Dataset007_Blobs"
 
 
-def make_raw_dataset(root: Path, cases: int = 4, seed: int = 0, regions: bool = False) -> Path:
-    """Write two-channel anisotropic volumes with two nested blobs in a field of zeros.
+def make_raw_dataset(
+    root: Path,
+    cases: int = 4,
+    seed: int = 0,
+    regions: bool = False,
+    channels: Sequence[str] = ("CT", "T2"),
+) -> Path:
+    """Write anisotropic volumes with two nested blobs in a field of zeros.
 
     Returns:
         The folder with dataset.json.
@@ -25,14 +32,14 @@ def make_raw_dataset(root: Path, cases: int = 4, seed: int = 0, regions: bool = 
         affine = np.diag([0.8, 1.0 + 0.1 * index, 3.0, 1.0])
         affine[:3, 3] = (-10, 5, 2)
         label = _blobs(shape)
-        for channel in range(2):
+        for channel in range(len(channels)):
             image = rng.normal(100 * (channel + 1), 10, shape) + 50 * label
             image[:2] = image[:, -3:] = 0
             _save(image.astype(np.float32), affine, folder / "imagesTr", f"c{index}_000{channel}")
         _save(label.astype(np.uint8), affine, folder / "labelsTr", f"c{index}")
     labels: dict[str, Any] = {"background": 0, "shell": 1, "core": 2}
     content: dict[str, Any] = {
-        "channel_names": {"0": "CT", "1": "T2"},
+        "channel_names": {str(index): name for index, name in enumerate(channels)},
         "labels": {"background": 0, "whole": [1, 2], "core": 2} if regions else labels,
         "numTraining": cases,
         "file_ending": ".nii.gz",
