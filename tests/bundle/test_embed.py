@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from medssm.bundle.embed import embed_network
+from medssm.bundle.embed import embed_network, embedded
 from medssm.bundle.proof import hide_medssm
+from medssm.networks import ECG_NETWORKS
 
 SMALL = "init_filters=8, blocks_down=(1, 1), blocks_up=(1,)"
 
@@ -43,3 +44,15 @@ def test_no_line_of_embedded_code_imports_medssm(tmp_path):
         lines = file.read_text(encoding="utf-8").splitlines()
         strange = [li for li in lines if li.strip().startswith(("from medssm", "import medssm"))]
         assert strange == [], file
+
+
+def test_more_modules_travel_with_their_tables_and_without_our_extras(tmp_path):
+    target = embed_network(
+        {"name": "xresnet1d101"}, tmp_path / "scripts", ECG_NETWORKS, ["medssm.data.ecg.read"]
+    )
+    assert target == embedded("medssm.networks.xresnet1d.XResNet1d")
+    copied = tmp_path / "scripts" / "medssm_embedded"
+    assert (copied / "data" / "ecg" / "challenge_tables.json").is_file()
+    assert (copied / "data" / "ecg" / "wfdb_files.py").is_file()
+    assert not (copied / "fields").exists()
+    assert "medssm[" not in (copied / "core" / "extras.py").read_text(encoding="utf-8")

@@ -1,0 +1,63 @@
+"""What bundles of whole cases share: names, written answers, and the area under the curve."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from sklearn.metrics import roc_auc_score
+
+from medssm.bundle.travel.answers import MeanArea, SaveAnswerd, case_names
+from medssm.networks import ECG_NETWORKS
+
+
+def test_names_tell_files_apart():
+    root = Path("/records")
+    files = [root / "a.hea", root / "b" / "a.hea", root / "c.npy", root / "c.csv"]
+    assert case_names(files, root) == ["a", "b__a", "c.npy", "c.csv"]
+
+
+def test_answers_are_written_one_a_case_and_in_a_table(tmp_path):
+    save = SaveAnswerd("answer", str(tmp_path / "out"))
+    save({"answer": {"case": "bad", "problem": "cut off", "rows": []}})
+    for name in ("x", "y"):
+        save({"answer": {"case": name, "problem": "", "rows": [{"p": 0.5, "yes": 1}]}})
+    rows = list(csv.DictReader((tmp_path / "out" / "answers.csv").open()))
+    assert rows == [{"case": name, "p": "0.5", "yes": "1"} for name in ("x", "y")]
+    assert json.loads((tmp_path / "out" / "bad.json").read_text())["problem"] == "cut off"
+    # another run begins the table anew
+    SaveAnswerd("answer", str(tmp_path / "out"))(
+        {"answer": {"case": "z", "problem": "", "rows": [{"p": 0.1, "yes": 0}]}}
+    )
+    assert len((tmp_path / "out" / "answers.csv").read_text().splitlines()) == 2
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_the_mean_area_passes_over_classes_and_cases_that_tell_nothing():
+    rng = np.random.default_rng(0)
+    said, true = rng.random((30, 3)), (rng.random((30, 3)) < 0.4).astype(float)
+    true[:, 2] = 0
+    metric = MeanArea()
+    for index in range(30):
+        metric([torch.tensor(said[index])], [torch.tensor(true[index])])
+    metric([torch.full((3,), float("nan"))], [torch.ones(3)])
+    wanted = np.mean([roc_auc_score(true[:, k], said[:, k]) for k in range(2)])
+    assert metric.aggregate() == pytest.approx(wanted)
+
+
+def test_a_network_learns_from_the_tensors_that_monai_hands_over():
+    torch.manual_seed(0)
+    network = ECG_NETWORKS.build(
+        "ecg_mamba", out_channels=3, length=64, width=16, depth=1, stem_widths=[8, 8, 16]
+    ).eval()
+    x = torch.randn(2, 12, 64)
+    found = []
+    for given in (MetaTensor(x), x):
+        network.zero_grad()
+        network(given).sum().backward()
+        found.append([each.grad.clone() for each in network.parameters()])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(torch.Tensor(one), two)
