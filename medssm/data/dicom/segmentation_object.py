@@ -1,6 +1,7 @@
 """DICOM SEG: a label map as a segmentation of its source images, a segment a label."""
 
 import colorsys
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +65,12 @@ def write_segmentation(
     """
     seg = require("highdicom.seg", EXTRA)
     require_one_file(planes, sources)
-    pixels = _pixels(_by_frame(planes, sources[0]), segments, kind)
+    pixels = _pixels(planes.labels, segments, kind)
     key = [author.model, author.version, kind, *instances_of(sources), *segments]
     generate = require("pydicom.uid", EXTRA).generate_uid
     with quiet(), without_value_checks(), atomic_path(path) as partial:
         made = seg.Segmentation(
-            source_images=sources,
+            source_images=_only_frames(planes, sources),
             pixel_array=pixels,
             segmentation_type=kind,
             segment_descriptions=_descriptions(list(segments), author),
@@ -85,6 +86,7 @@ def write_segmentation(
             content_description="labels of a model, not reviewed",
             series_description=f"medssm segmentation ({author.name})"[:64],
         )
+        _name_true_frames(made, planes)
         made.save_as(partial)
 
 
@@ -114,15 +116,34 @@ def colour(index: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _by_frame(planes: SourcePlanes, source: Any) -> np.ndarray:
-    """Labels a source image or a frame of it; frames that are in no plane hold nothing."""
+def _only_frames(planes: SourcePlanes, sources: Sequence[Any]) -> Sequence[Any]:
+    """The source as if it held the frames of the volume alone, in their order.
+
+    A file may hold several volumes at the same positions, which highdicom does not take.
+    """
     if len(planes.slots[0].header.planes) == 1:
-        return planes.labels
-    shape = (int(source.NumberOfFrames), *planes.labels.shape[1:])
-    out = np.zeros(shape, dtype=planes.labels.dtype)
-    for slot, label in zip(planes.slots, planes.labels, strict=True):
-        out[slot.plane.frame] = label
-    return out
+        return sources
+    only = copy.deepcopy(sources[0])
+    frames = only.PerFrameFunctionalGroupsSequence
+    only.PerFrameFunctionalGroupsSequence = [frames[slot.plane.frame] for slot in planes.slots]
+    only.NumberOfFrames = len(planes.slots)
+    return [only]
+
+
+def _name_true_frames(made: Any, planes: SourcePlanes) -> None:
+    """Undo what `_only_frames` did to the numbers of frames."""
+    if len(planes.slots[0].header.planes) == 1:
+        return
+    # frames of several segments may share one item
+    sources = {
+        id(source): source
+        for group in made.PerFrameFunctionalGroupsSequence
+        for derivation in group.DerivationImageSequence
+        for source in derivation.SourceImageSequence
+    }
+    for source in sources.values():
+        slot = planes.slots[int(source.ReferencedFrameNumber) - 1]
+        source.ReferencedFrameNumber = slot.plane.frame + 1
 
 
 def _pixels(labels: np.ndarray, segments: Mapping[str, Sequence[int]], kind: str) -> np.ndarray:
