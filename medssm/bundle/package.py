@@ -26,7 +26,7 @@ FORMAT = 1
 SUFFIXES = (".json", ".csv", ".safetensors")
 # of the machine and the way there, not of the model
 _LEFT_OUT = ("environment.json", "run.json", "transfer.json", MANIFEST)
-_DATASET = re.compile(r"^Dataset\d{3}_\w[\w.-]*$")
+_DATASET = re.compile(r"Dataset\d{3}_\w[\w.-]*")
 # a moment that zip can write; the same model gives the same bytes
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 _DEEPEST = 3
@@ -186,7 +186,7 @@ def _manifest(file: Path, archive: Path) -> Package:
     field, dataset, run, version = (
         str(told.get(key, "")) for key in ("field", "dataset", "run", "medssm_version")
     )
-    if not _DATASET.match(dataset):
+    if not _DATASET.fullmatch(dataset):
         raise BadDataError(
             f"{archive}: {MANIFEST}: dataset is {dataset!r}. Expected DatasetNNN_Name."
         )

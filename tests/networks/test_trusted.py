@@ -87,6 +87,16 @@ def test_trust_names_the_hash_and_runs_nothing(tmp_path, caplog):
     assert sha256(file) in caplog.text
 
 
+def test_a_program_of_torch_is_no_checkpoint(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "program.pt")
+    # what it is refused for: torch.load gives a program back
+    assert isinstance(
+        torch.load(tmp_path / "program.pt", weights_only=False), torch.jit.ScriptModule
+    )
+    with pytest.raises(BadDataError, match="a TorchScript program"):
+        read_trusted(tmp_path / "program.pt")
+
+
 def test_what_is_no_data_is_left_out():
     assert plain({"a": object(), 1: b"x", ("t",): 2, "d": torch.float16}) == {
         "a": None, 1: None, "d": "torch.float16",

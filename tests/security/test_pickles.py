@@ -1,5 +1,6 @@
 """Pickles where we read files: each would run if it were unpickled, and none is."""
 
+import contextlib
 import importlib
 import io
 import pickle
@@ -10,13 +11,15 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+import timm
 import torch
 
-from medssm.core.errors import BadDataError
+from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import write_json
 from medssm.data.bags import read_bag
 from medssm.data.blosc_array import open_array
 from medssm.data.ecg.read import read_record
+from medssm.fields.pathology.encoders import EncoderConfig, build_encoder
 from medssm.fields.segmentation.patches import Store
 from medssm.networks import NETWORKS
 from medssm.training.checkpoints import LATEST, PREVIOUS, CheckpointFiles
@@ -187,6 +190,22 @@ def test_the_weights_of_a_model_folder_are_never_unpickled(tmp_path, canary, run
     code, told = run("predict", model, "-i", tmp_path / "a_0000.nii.gz", "-o", tmp_path / "out")
     assert code == 3
     assert "weights.safetensors" in told
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("how", ["checkpoint_path", "pretrained_cfg"])
+def test_a_recipe_of_an_encoder_does_not_have_timm_open_a_file(how, tmp_path, canary):
+    file = tmp_path / "encoder.pth"
+    file.write_bytes(checkpoint(canary))
+    arguments = {"checkpoint_path": str(file)}
+    if how == "pretrained_cfg":
+        arguments = {"pretrained": True, "pretrained_cfg": {"file": str(file)}}
+    with contextlib.suppress(Exception):
+        timm.create_model("test_resnet", **arguments)
+    gone(canary, "")
+    config = EncoderConfig("test_resnet", weights="random", arguments=arguments)
+    with pytest.raises(UsageError, match=r"encoder\.arguments\.\w+ is refused"):
+        build_encoder(config)
     assert not canary.exists()
 
 

@@ -101,6 +101,10 @@ ENCODERS = Table(
 )
 
 
+# arguments by which timm opens files
+_OPENING = ("checkpoint_path", "cache_dir")
+
+
 class PatchEncoder(nn.Module):
     """Tiles to features.
 
@@ -171,6 +175,13 @@ def build_encoder(config: EncoderConfig) -> PatchEncoder:
 
 def _recipe(config: EncoderConfig) -> Recipe:
     timm: Any = require("timm", "pathology")
+    # a model folder from elsewhere has these words too, and timm would fetch or unpickle files
+    opening = [key for key in config.arguments if key in _OPENING or key.startswith("pretrained")]
+    if opening:
+        raise UsageError(
+            f"encoder.arguments.{opening[0]} is refused: weights are given as encoder.weights=FILE "
+            "alone."
+        )
     if config.name in ENCODERS:
         recipe = ENCODERS.build(config.name)
         if not isinstance(recipe, Recipe):

@@ -80,7 +80,8 @@ def _check_names(
 def _check_parents(configurations: Mapping[str, Any], name: str, file: Path) -> None:
     seen = [name]
     while parent := configurations[seen[-1]].get("inherits_from"):
-        if parent in seen or not isinstance(configurations.get(parent), Mapping):
+        known = isinstance(parent, str) and isinstance(configurations.get(parent), Mapping)
+        if parent in seen or not known:
             raise BadDataError(
                 f"{file}: {name} inherits from {parent!r}, which is "
                 f"{'itself' if parent in seen else 'not there'}; plan again."

@@ -111,11 +111,17 @@ def read_trusted(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _refuse_program(*_: Any, **__: Any) -> None:
+    raise pickle.UnpicklingError("a TorchScript program, no checkpoint")
+
+
 def _read(path: Path) -> Any:
-    """What a file holds, by the plain unpickler."""
+    """What a file holds, by the plain unpickler; for a process that does nothing else."""
     if tarfile.is_tarfile(path):
         # the oldest format unpacks members to disk
         raise pickle.UnpicklingError("a tar archive of torch before 0.1.10")
+    # a file of TorchScript is a program, and torch.load would hand it over
+    torch.jit.load = _refuse_program
     loaded: Any = torch.load(
         path, map_location="cpu", pickle_module=_PICKLE, weights_only=False, mmap=False
     )

@@ -239,7 +239,7 @@ def _dataset_name(folder: Path) -> str:
     named = read_json(folder / "plans.json")
     told = named.get("dataset_name") if isinstance(named, Mapping) else None
     for name in (folder.absolute().parent.name, told):
-        if isinstance(name, str) and DATASET_NAME.match(name):
+        if isinstance(name, str) and DATASET_NAME.match(name) and "\n" not in name:
             return name
     raise BadDataError(
         f"{folder}: plans.json says the data set is {told!r}. Expected DatasetNNN_Name there, or "
