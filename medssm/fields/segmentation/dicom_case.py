@@ -21,6 +21,7 @@ from medssm.data.dicom.volumes import StackVolume, read_stack
 from medssm.data.readers import reader_of
 from medssm.data.readers.size import check_memory
 
+OBJECTS_FOLDER = "dicom"
 ObjectKind = Literal["seg", "labelmap", "rtstruct"]
 _FLOAT_BYTES = 4
 # code of a grid that the scanner gave
@@ -118,7 +119,7 @@ class DicomCase:
         sources = source_headers(planes.slots, _content_of)
         segments, author = self.objects.segments, self.objects.author
         for kind in missing:
-            file = self.output / f"{self.name}.{kind}.dcm"
+            file = self._file(kind)
             written = True
             if kind == "rtstruct":
                 written = write_structures(file, planes, sources, segments, author)
@@ -132,8 +133,12 @@ class DicomCase:
 
     def outputs(self) -> list[str]:
         """Names of the objects that are there."""
-        files = [self.output / f"{self.name}.{kind}.dcm" for kind in self.kinds]
-        return [file.name for file in files if file.is_file()]
+        files = [self._file(kind) for kind in self.kinds]
+        return [file.relative_to(self.output).as_posix() for file in files if file.is_file()]
+
+    def _file(self, kind: str) -> Path:
+        """Apart from the label maps, so that one folder goes to an archive."""
+        return self.output / OBJECTS_FOLDER / f"{self.name}.{kind}.dcm"
 
     @property
     def _folder(self) -> Path:
@@ -149,7 +154,7 @@ class DicomCase:
         return {
             kind: value
             for kind, value in known.items()
-            if not value or _hash_of(self.output / f"{self.name}.{kind}.dcm") == value
+            if not value or _hash_of(self._file(kind)) == value
         }
 
 

@@ -14,7 +14,7 @@ from medssm.core.extras import require
 from medssm.core.files import RECORDS, TEMPORARY_MARK
 from medssm.core.log import say
 from medssm.data.dicom.headers import EXTRA
-from medssm.data.dicom.scan import any_dicom, files_below, scan_files
+from medssm.data.dicom.scan import any_dicom, files_below, is_dicom_file, scan_files
 from medssm.data.dicom.screening import StackRules
 from medssm.data.dicom.series import Namer, SeriesNote, describe, sort_series
 from medssm.data.pseudonyms import open_pseudonyms
@@ -111,12 +111,15 @@ class DicomStudy:
 
 @contextmanager
 def dicom_files(
-    source: Path | Sequence[Path], output: Path, scratch: Path
+    source: Path | Sequence[Path], file_ending: str, output: Path, scratch: Path
 ) -> Iterator[list[Path] | None]:
     """The files of an input, if it is DICOM: told by first bytes, a zip unpacked for so long.
 
+    A folder with images of the model's own format is a folder of those.
+
     Args:
         source: A file, a folder, a zip or a list of files.
+        file_ending: Of the model's images.
         output: The folder of the predictions; what lies there is no input.
         scratch: Where a zip is unpacked.
 
@@ -142,11 +145,19 @@ def dicom_files(
             yield files
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    elif source.exists():
+    elif source.exists() and not _holds_images(source, file_ending):
         files = files_below(source, output)
         yield files if any_dicom(files) else None
     else:
         yield None
+
+
+def _holds_images(source: Path, ending: str) -> bool:
+    """Whether a file of the model's format, and not DICOM called so, lies in a folder itself."""
+    if not source.is_dir():
+        return False
+    found = (path for path in source.iterdir() if path.name.endswith(ending) and path.is_file())
+    return any(not path.name.startswith(".") and not is_dicom_file(path) for path in found)
 
 
 def remove_leftovers(scratch: Path) -> None:

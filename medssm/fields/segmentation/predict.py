@@ -142,7 +142,7 @@ def _study(config: PredictConfig, model: TrainedModel) -> Iterator[DicomStudy]:
         return
     scratch = Path(config.scratch or config.output / RECORDS)
     remove_leftovers(scratch)
-    with dicom_files(config.input, config.output, scratch) as files:
+    with dicom_files(config.input, model.file_ending, config.output, scratch) as files:
         if files is None:
             yield DicomStudy()
             return
