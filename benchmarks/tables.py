@@ -11,7 +11,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("backends", "ecg", "networks", "pathology", "reconstruction")
+        for name in ("backends", "ecg", "exports", "networks", "pathology", "reconstruction")
     ),
     ROOT / "README.md",
 ]
@@ -38,7 +38,7 @@ def render(page: str) -> str:
         results["contest"] = {"figures": figures}
 
     alone = {"mil": "mil", "bag_layer": "bag_layer", "networks": NETWORKS, "ecg": "ecg_equal_time",
-             "recurrent_units": "recurrent_units",
+             "recurrent_units": "recurrent_units", "exports": "exports",
              "reconstruction_cost": "reconstruction_cost_cpu"}  # fmt: skip
     for part, name in alone.items():
         if (RESULTS / f"{name}.json").exists():
@@ -295,6 +295,22 @@ def _bag_layer(figures: dict[str, Any]) -> list[str]:
         f"{figures['start']['peak_mb']} MB. Streamed and loop differ by "
         f"{figures['difference']:.0e} at most.",
     ]  # fmt: skip
+
+
+def _exports(figures: dict[str, Any]) -> list[str]:
+    names = ["pt2_to_ours", "onnx_to_ours", "ours_to_float64", "onnx_to_float64", "ours_cpu_ms",
+             "pt2_over_ours", "onnx_over_ours"]  # fmt: skip
+    rows = [
+        [row["network"], row["weights"], " and ".join(row["sizes"]), row["largest_logit"],
+         *(row[name] for name in names), row["machine"]["load"]]
+        for row in figures["rows"]
+    ]  # fmt: skip
+    heads = ["network", "weights", "sizes", "largest logit", ".pt2 to ours", "ONNX to ours",
+             "ours to float64", "ONNX to float64", "ours, CPU ms", ".pt2 / ours", "ONNX / ours",
+             "load"]  # fmt: skip
+    machine = figures["rows"][0]["machine"]
+    told = f"{machine['threads']} thread of an {machine['processor']}; batches 1 and 2."
+    return [told, "", *_table(heads, rows)]
 
 
 _TABLES: dict[str, Callable[[Any], list[str]]] = {

@@ -25,7 +25,8 @@ class Recipe:
         masked: Of each channel, whether only the object is normalised.
         intensities: Of each channel, the foreground's figures in training.
         ending: Of files, such as ".nii.gz".
-        labels: Values of a label map, background included.
+        labels: Values of a label map, background included, the one to ignore left out.
+        ignore: The value of a label map that says nothing; None where there is none.
         regions: Labels of regions in the order of painting; empty for classes.
         members: Label values of each region, in the order of the logits.
         batch: Samples of a training step.
@@ -45,6 +46,7 @@ class Recipe:
     labels: int
     regions: Sequence[int] = ()
     members: Sequence[Sequence[int]] = ()
+    ignore: int | None = None
     batch: int = 2
     lr: float = 1e-3
 

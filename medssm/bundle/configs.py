@@ -43,17 +43,27 @@ def inference(recipe: Recipe) -> Config:
 def evaluate(recipe: Recipe) -> Config:
     """configs/evaluate.json: as inference, with labels, mean Dice and a table of it."""
     config = inference(recipe)
-    scored = [
-        *restored(recipe),
-        at("LoadImaged", keys="label"),
-        at("EnsureChannelFirstd", keys="label"),
-        saved(recipe),
-        at("AsDiscreted", keys=["pred", "label"], to_onehot=recipe.labels),
-    ]
+    multi = bool(recipe.regions)
+    both = ["pred", "label"]
+    scored = [*restored(recipe), saved(recipe)]
+    if recipe.ignore is not None:
+        ignored = f"{recipe.travel}.transforms.IgnoreLabeld"
+        scored.append({"_target_": ignored, "keys": both, "label_key": "label",
+                       "value": recipe.ignore})  # fmt: skip
+    if multi:
+        members = [*map(list, recipe.members)]
+        regions = f"{recipe.travel}.transforms.RegionsOfLabelsd"
+        scored.append({"_target_": regions, "keys": both, "members": members})
+    else:
+        scored.append(at("AsDiscreted", keys=both, to_onehot=recipe.labels))
+    # the label keeps its own grid, to which predictions come back
+    read = [at("LoadImaged", keys="label"), at("EnsureChannelFirstd", keys="label")]
+    steps = [*image_transforms(recipe, ["image"]), *read]
     return {
         **config,
         "labels_dir": "$@bundle_root + '/labels'",
         "data": pairs(recipe),
+        "preprocessing": compose(steps),
         "postprocessing": compose(scored),
         "handlers": [
             weights(),
@@ -70,7 +80,7 @@ def evaluate(recipe: Recipe) -> Config:
         "key_metric": {
             "val_mean_dice": at(
                 "MeanDice",
-                include_background=False,
+                include_background=multi,
                 output_transform="$monai.handlers.from_engine(['pred', 'label'])",
             )
         },

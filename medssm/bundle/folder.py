@@ -19,6 +19,31 @@ from medssm.core.files import TEMPORARY_MARK, write_json, write_text
 from medssm.core.log import say
 from medssm.core.resources import licence_text
 
+# what MONAI reads beside a configuration, and misses aloud: everything to the screen
+_LOGGING = """\
+[loggers]
+keys=root
+
+[handlers]
+keys=screen
+
+[formatters]
+keys=full
+
+[logger_root]
+level=INFO
+handlers=screen
+
+[handler_screen]
+class=StreamHandler
+level=INFO
+formatter=full
+args=(sys.stdout,)
+
+[formatter_full]
+format=%(asctime)s - %(name)s - %(levelname)s - %(message)s
+"""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -107,6 +132,7 @@ def fill(folder: Path, parts: Parts) -> None:
     """
     for name, content in parts.configs.items():
         write_json(folder / "configs" / f"{name}.json", dict(content))
+    write_text(folder / "configs" / "logging.conf", _LOGGING)
     check_metadata(parts.metadata)
     write_json(folder / "configs" / "metadata.json", dict(parts.metadata))
     (folder / "models").mkdir(parents=True, exist_ok=True)

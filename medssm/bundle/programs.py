@@ -1,10 +1,11 @@
 """A network as a program that runs without this library: .pt2 by torch.export, and ONNX."""
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,19 +58,23 @@ def portable_program(network: nn.Module, channels: int, size: Sequence[int]) -> 
     """
     network = network.cpu().eval()
     divisors = tuple(getattr(network, "divisors", (1,) * len(size)))
-    example, other = _examples(channels, tuple(size), divisors)
+    example, other = examples(channels, tuple(size), divisors)
     dynamic = {axis: torch.export.Dim.AUTO for axis in range(example.ndim) if axis != 1}
     program = _trace(network, example, dynamic)
     if _runs(program, other):
-        return Program(program, example, other, True, _difference(program, network, example, other))
+        found = largest_difference(program.module(), network, trials(example, other))
+        return Program(program, example, other, True, found)
     say("the size %s is a part of this program: its scan orders are made for it.", _x(size))
     example = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
     program = _trace(network, example, {0: torch.export.Dim.AUTO})
-    return Program(program, example, example, False, _difference(program, network, example))
+    found = largest_difference(program.module(), network, trials(example))
+    return Program(program, example, example, False, found)
 
 
 def write_program(made: Program, file: Path) -> None:
     """Write a program as .pt2, which torch.export.load reads where torch is."""
+    # it tells of every empty list of arguments
+    logging.getLogger("torch._export.serde.serialize").setLevel(logging.ERROR)
     with atomic_path(file) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # torch wants the ending, a partial file has another
@@ -100,9 +105,15 @@ def write_onnx(made: Program, network: nn.Module, file: Path) -> float:
         make_lean(onnx.model)
         onnx.save(partial)
         run = open_onnx(partial)
-        return max(
-            float((run(x) - network(x)).abs().max()) for x in _trials(made.example, made.other)
-        )
+        return largest_difference(run, network, trials(made.example, made.other))
+
+
+def open_program(file: Path) -> Callable[[Tensor], Tensor]:
+    """Run a .pt2 file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.export.load(file).module()
+    return cast("Callable[[Tensor], Tensor]", module)
 
 
 def open_onnx(file: Path) -> Callable[[Tensor], Tensor]:
@@ -141,7 +152,7 @@ def example_size(network: nn.Module, patch: Sequence[int], wish: Sequence[int] |
     return size
 
 
-def _examples(
+def examples(
     channels: int, size: tuple[int, ...], divisors: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """Two inputs of different sizes, no two axes of one alike."""
@@ -175,14 +186,21 @@ def _runs(program: Any, x: Tensor) -> bool:
     return True
 
 
-def _trials(*inputs: Tensor) -> list[Tensor]:
+def trials(*inputs: Tensor) -> list[Tensor]:
+    """Each input at batch 1 and at batch 2."""
     return [x[:batch] for x in inputs for batch in (1, 2)]
 
 
-def _difference(program: Any, network: nn.Module, *inputs: Tensor) -> float:
-    run = program.module()
+def largest_difference(
+    run: Callable[[Tensor], Tensor], network: nn.Module, inputs: Sequence[Tensor]
+) -> float:
+    """Between what a program and a network answer to some inputs.
+
+    Raises:
+        BadArgumentError: The answers have other shapes.
+    """
     with torch.no_grad():
-        pairs = [(run(x), network(x)) for x in _trials(*inputs)]
+        pairs = [(run(x), network(x)) for x in inputs]
     if any(a.shape != b.shape for a, b in pairs):
         raise BadArgumentError("the program's logits have another shape than the network's.")
     return max(float((a - b).abs().max()) for a, b in pairs)

@@ -17,6 +17,12 @@ def bundle_readme(
         if embed
         else "The network is medssm's: `pip install medssm`."
     )
+    anew = (
+        "`configs/train.json` trains anew"
+        if recipe.ignore is None
+        else "there is no configuration to train anew, since labels leave voxels open and MONAI's "
+        "losses do not"
+    )
     spacing = " x ".join(f"{each:g}" for each in recipe.spacing_mm)
     patch = " x ".join(map(str, recipe.patch))
     return "\n".join(
@@ -33,8 +39,8 @@ def bundle_readme(
             "--output_dir LABELS",
             "```",
             "",
-            f"`configs/evaluate.json` scores against labels (`--labels_dir`), `configs/train.json` "
-            f"trains anew. Images (`*{recipe.ending}`) are brought to {spacing} mm and cut into "
+            f"`configs/evaluate.json` scores against labels (`--labels_dir`), {anew}. "
+            f"Images (`*{recipe.ending}`) are brought to {spacing} mm and cut into "
             f"windows of {patch} voxels; labels come back on the images' own grids.",
             "",
             "## Evaluation of the training's own fold",

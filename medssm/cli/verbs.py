@@ -158,7 +158,8 @@ VERBS: dict[str, Verb] = {
         (
             Flag(
                 ("--to",),
-                "bundle, pt2, onnx, safetensors, nnunet, package or direct (default bundle)",
+                "bundle, pt2, onnx, torchscript, safetensors, nnunet, package or direct"
+                " (default bundle)",
                 "KIND",
             ),
             Flag(("--embed",), "bundle: put the network's code inside, so that it needs no medssm"),

@@ -153,6 +153,28 @@ class PaintRegionsd(MapTransform):
         return case
 
 
+class IgnoreLabeld(MapTransform):
+    """Call background what a label map leaves open, in it and in what is held against it.
+
+    Args:
+        keys: Label maps, (1, *S) each.
+        label_key: The one that leaves voxels open.
+        value: Its value there.
+    """
+
+    def __init__(self, keys: KeysCollection, label_key: str, value: int) -> None:
+        super().__init__(keys)
+        self.label_key, self.value = label_key, value
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Close the open voxels of a case."""
+        case = dict(data)
+        open_voxels = torch.as_tensor(case[self.label_key]) == self.value
+        for key in self.key_iterator(case):
+            case[key] = torch.where(open_voxels, torch.zeros_like(case[key]), case[key])
+        return case
+
+
 class RegionsOfLabelsd(MapTransform):
     """Turn a label map into one mask a region.
 

@@ -18,18 +18,29 @@ from medssm.bundle.train_config import train
 from medssm.core.errors import BadDataError, MedssmError, UsageError
 from medssm.core.files import read_json, write_text
 from medssm.core.log import say
+from medssm.fields.segmentation.export_programs import (
+    AGREEMENT,
+    ENDINGS,
+    Programs,
+    output_names,
+)
 from medssm.fields.segmentation.predict import PredictConfig, predict
 from medssm.fields.segmentation.trained import TrainedModel
 from medssm.fields.segmentation.validation_cases import validation_cases
 from medssm.networks import NETWORKS
 
-# share of voxels in which MONAI's label must equal ours
-AGREEMENT = 0.999
 _VOLUMES = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
 def write_bundle(
-    model: TrainedModel, output: Path, *, embed: bool, prove: bool, cases: int, images: Path | None
+    model: TrainedModel,
+    output: Path,
+    *,
+    embed: bool,
+    prove: bool,
+    cases: int,
+    images: Path | None,
+    programs: Programs | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Write a bundle and prove it.
 
@@ -40,6 +51,7 @@ def write_bundle(
         prove: Whether MONAI predicts cases, compared with our own labels.
         cases: How many; 0 takes all.
         images: Their folder; None takes the cases that the fold held back.
+        programs: Also puts models/model.pt2 and models/model.onnx inside.
 
     Returns:
         The figures of the proof, as data and as lines.
@@ -61,6 +73,10 @@ def write_bundle(
         if prove:
             say("MONAI checks the bundle and predicts with it.")
             figures = _prove(folder, model, embed, cases, images)
+        if programs is not None:
+            for kind in ("pt2", "onnx"):
+                found = programs.write(kind, folder / "models" / f"model{ENDINGS[kind]}")
+                figures |= {f"{kind}_{name}": value for name, value in found.items()}
         text = bundle_readme(output.name, recipe, _card(model), figures, embed)
         write_text(folder / "docs" / "README.md", text)
     return figures, [f"{name}: {value}" for name, value in figures.items()]
@@ -81,8 +97,10 @@ def _fill(folder: Path, model: TrainedModel, name: str, embed: bool) -> Recipe:
     configurations = {
         "inference": configs.inference(recipe),
         "evaluate": configs.evaluate(recipe),
-        "train": train(recipe),
     }
+    if recipe.ignore is None:
+        # no loss of MONAI leaves voxels out
+        configurations["train"] = train(recipe)
     fill(folder, Parts(built, metadata(facts), configurations, facts.licence))
     return recipe
 
@@ -111,7 +129,8 @@ def _recipe(model: TrainedModel, network: Mapping[str, Any], travel: str) -> Rec
         masked=settings["use_mask_for_norm"],
         intensities=[facts[key] for key in sorted(facts, key=int)],
         ending=model.file_ending,
-        labels=max(labels.values) + 1,
+        labels=len(labels.values) - (labels.ignore is not None),
+        ignore=labels.ignore,
         regions=labels.regions_class_order or (),
         members=[labels.members(each) for each in labels.foreground] if labels.has_regions else (),
         batch=plan.batch_size,
@@ -120,7 +139,6 @@ def _recipe(model: TrainedModel, network: Mapping[str, Any], travel: str) -> Rec
 
 def _facts(model: TrainedModel, name: str, embed: bool, divisors: tuple[int, ...]) -> Facts:
     channels, labels = list(model.dataset["channel_names"].values()), model.plan.labels
-    outputs = labels.foreground if labels.has_regions else ("background", *labels.foreground)
     word = str(channels[0]).upper()
     return Facts(
         name=name,
@@ -130,7 +148,7 @@ def _facts(model: TrainedModel, name: str, embed: bool, divisors: tuple[int, ...
             f"configuration {model.content['configuration']}."
         ),
         channels=[str(each) for each in channels],
-        outputs=outputs,
+        outputs=output_names(model),
         modality="CT" if word.startswith("CT") else "MR" if word.startswith(("M", "T")) else word,
         divisors=divisors,
         regions=labels.has_regions,

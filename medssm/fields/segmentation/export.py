@@ -1,6 +1,5 @@
 """Hand a segmentation model over: a bundle, a program, a graph or plain weights."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,14 +8,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from medssm.bundle.folder import check_free
-from medssm.bundle.programs import example_size, portable_program, write_onnx, write_program
-from medssm.core.errors import MedssmError, UsageError
-from medssm.core.files import atomic_path, write_json
+from medssm.core.errors import UsageError
+from medssm.core.files import atomic_path
 from medssm.fields.segmentation.bundle import write_bundle
+from medssm.fields.segmentation.export_programs import ENDINGS, Programs, ProgramWish
 from medssm.fields.segmentation.trained import TrainedModel, open_model
 
-Kind = Literal["bundle", "pt2", "onnx", "safetensors", "nnunet"]
-ENDINGS = {"pt2": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors"}
+Kind = Literal["bundle", "pt2", "onnx", "torchscript", "safetensors", "nnunet"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,10 @@ class ExportConfig:
         checkpoint: The weights of the end of training, or those that validated best.
         size: Spatial size to trace a program with; None takes the patch.
         tolerance: Largest difference of logits that an exported program may show.
-        prove: Whether a bundle predicts held-back cases, to be compared with our own labels.
-        cases: How many held-back cases the proof takes; 0 takes all.
+        prove: Whether it predicts held-back cases, to be compared with our own labels.
+        cases: How many held-back cases the proof of a bundle takes; 0 takes all.
         images: Folder of images for the proof; None takes the model's held-back cases.
+        programs: Whether a bundle also holds its network as .pt2 and ONNX, each proven.
         plans_name: What nnU-Net shall call the plans; None takes the network's name.
     """
 
@@ -51,6 +50,7 @@ class ExportConfig:
     prove: bool = True
     cases: int = 1
     images: Path | None = None
+    programs: bool = False
     plans_name: str | None = None
 
 
@@ -81,16 +81,16 @@ def export(config: ExportConfig) -> Exported:
         facts, lines = write_bundle(
             model, config.output, embed=config.embed, prove=config.prove,
             cases=config.cases, images=config.images,
+            programs=Programs(model, _wish(config)) if config.programs else None,
         )  # fmt: skip
         return Exported(config.output, facts, tuple(lines))
-    if config.embed:
-        raise UsageError("--embed belongs to --to bundle.")
+    if config.embed or config.programs:
+        raise UsageError("--embed and programs=true belong to --to bundle.")
     output = _with_ending(config)
     _check_free(config, output)
-    network = model.network(list(model.weights))
     if config.kind == "safetensors":
-        return _weights(model, network, output)
-    return _program(config, model, network, output)
+        return _weights(model, model.network(list(model.weights)), output)
+    return _program(config, model, output)
 
 
 def _nnunet(config: ExportConfig) -> Exported:
@@ -128,7 +128,7 @@ def _check_free(config: ExportConfig, output: Path) -> None:
 
 
 def _with_ending(config: ExportConfig) -> Path:
-    ending = ENDINGS[config.kind]
+    ending = {**ENDINGS, "safetensors": ".safetensors"}[config.kind]
     if config.output.suffix not in ("", ending):
         raise UsageError(f"{config.output}: --to {config.kind} writes {ending}.")
     return config.output.with_suffix(ending)
@@ -143,52 +143,15 @@ def _weights(model: TrainedModel, network: nn.Module, output: Path) -> Exported:
     return Exported(output, {"numbers": count}, (f"{count:,} numbers",))
 
 
-def _program(
-    config: ExportConfig, model: TrainedModel, network: nn.Module, output: Path
-) -> Exported:
-    size = example_size(network, _traced(model, config.size), config.size)
-    made = portable_program(network, model.channels, size)
-    difference = made.largest_difference
-    if config.kind == "pt2":
-        _refuse(difference, config, output)
-        write_program(made, output)
-    else:
-        difference = write_onnx(made, network, output)
-        if difference > config.tolerance:
-            output.unlink()
-        _refuse(difference, config, output)
-    sizes: Any = "any" if made.any_size else list(made.example.shape[2:])
-    facts = {"largest_logit_difference": difference, "spatial_size": sizes, "batch": "any"}
-    write_json(output.with_suffix(f"{output.suffix}.json"), _description(model, facts))
-    lines = (
-        f"largest difference of logits {difference:.1e}, at batches 1 and 2"
-        + (" and two sizes" if made.any_size else ""),
-        f"spatial size: {sizes}",
-    )
-    return Exported(output, facts, lines)
+def _program(config: ExportConfig, model: TrainedModel, output: Path) -> Exported:
+    programs = Programs(model, _wish(config))
+    facts = programs.write(config.kind, output)
+    programs.describe(output, facts)
+    lines = [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()]
+    if config.kind == "torchscript":
+        lines.append("TorchScript is deprecated by PyTorch; take --to pt2 where you can.")
+    return Exported(output, facts, tuple(lines))
 
 
-def _traced(model: TrainedModel, wish: Sequence[int] | None) -> Sequence[int]:
-    return wish or model.plan.patch_size
-
-
-def _refuse(difference: float, config: ExportConfig, output: Path) -> None:
-    if not difference <= config.tolerance:
-        raise MedssmError(
-            f"{output}: the program's logits differ from the network's by {difference:.2e}; "
-            f"expected at most {config.tolerance:g}. Nothing is written."
-        )
-
-
-def _description(model: TrainedModel, facts: dict[str, Any]) -> dict[str, Any]:
-    """What a program needs to know to use the logits."""
-    plan = model.plan
-    return {
-        "network": dict(model.content["network"]),
-        "input": {"axes": "(B, C, *S)", "channels": list(model.dataset["channel_names"].values())},
-        "output": {"axes": "(B, K, *S)", "logits_of": list(plan.labels.names)},
-        "spacing_mm": list(plan.spacing_mm),
-        "patch": list(plan.patch_size),
-        "normalisation": list(plan.settings["normalization_schemes"]),
-        **facts,
-    }
+def _wish(config: ExportConfig) -> ProgramWish:
+    return ProgramWish(config.size, config.tolerance, config.prove, config.images)

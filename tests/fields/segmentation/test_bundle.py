@@ -1,0 +1,109 @@
+"""Bundles of segmentation: proven by MONAI, and each of their configurations runs."""
+
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK
+from monai.bundle import ConfigParser
+
+from medssm.core.files import read_json, write_json
+from medssm.fields.segmentation.export import ExportConfig, export
+from medssm.fields.segmentation.predict import PredictConfig, predict
+from tests.support.model_folder import make_model_folder
+
+
+def bundle_of(planned, folder, **wishes):
+    model = make_model_folder(planned.plan, planned.workspace, (0,), run=folder.name)
+    return export(ExportConfig(model, folder / "Blobs", **wishes)), model
+
+
+def run(bundle, name, raw, output, **changes):
+    """Run a configuration as `monai.bundle run` does, and give its engine back."""
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / f"{name}.json"))
+    parser.update({"bundle_root": str(bundle), "dataset_dir": str(raw / "imagesTr"),
+                   "output_dir": str(output), "device": "cpu", **changes})  # fmt: skip
+    if "labels_dir" in parser.config:
+        parser["labels_dir"] = str(raw / "labelsTr")
+    parser.parse(True)
+    (engine,) = (key for key in ("evaluator", "train#trainer") if key in parser)
+    parser.get_parsed_content("run", eval_expr=True)
+    return parser.get_parsed_content(engine)
+
+
+def read(file):
+    return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(file))
+
+
+def our_labels(model, raw, folder):
+    report = predict(PredictConfig(model=model, input=raw / "imagesTr", output=folder))
+    assert report.exit_code == 0
+    return {case: read(folder / f"{case}.nii.gz") for case in report.done}
+
+
+def dice(found, true):
+    return 2 * (found & true).sum() / (found.sum() + true.sum())
+
+
+@pytest.fixture(scope="module")
+def classes(planned, tmp_path_factory):
+    return bundle_of(planned, tmp_path_factory.mktemp("classes"))
+
+
+def test_monai_labels_two_channels_of_thick_slices_as_we_do(classes):
+    done, _ = classes
+    assert done.facts["proven"]
+    assert done.facts["least_equal_voxels"] >= 0.999
+    text = (done.written / "docs" / "README.md").read_text(encoding="utf-8")
+    assert f"least equal voxels: {done.facts['least_equal_voxels']}" in text
+
+
+def test_a_bundle_has_the_files_that_monai_looks_for(classes):
+    names = {path.name for path in (classes[0].written / "configs").iterdir()}
+    assert names == {
+        "inference.json", "evaluate.json", "train.json", "metadata.json", "logging.conf",
+    }  # fmt: skip
+
+
+def test_evaluate_gives_our_dice(classes, planned, tmp_path):
+    done, model = classes
+    raw = planned.workspace.raw_folder
+    engine = run(done.written, "evaluate", raw, tmp_path / "out")
+    ours = our_labels(model, raw, tmp_path / "ours")
+    true = {case: read(raw / "labelsTr" / f"{case}.nii.gz") for case in ours}
+    wanted = [[dice(ours[c] == k, true[c] == k) for k in (1, 2)] for c in sorted(ours)]
+    found = engine.state.metric_details["val_mean_dice"].numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    assert engine.state.metrics["val_mean_dice"] == pytest.approx(np.mean(wanted), abs=1e-3)
+    assert (tmp_path / "out" / "val_mean_dice_raw.csv").is_file()
+
+
+def test_train_writes_weights_that_inference_loads(classes, planned, tmp_path):
+    bundle = shutil.copytree(classes[0].written, tmp_path / "Blobs")
+    raw = planned.workspace.raw_folder
+    trainer = run(bundle, "train", raw, tmp_path / "out", epochs=1, val_interval=1)
+    assert trainer.state.iteration == 2  # three of four cases, two a step
+    assert np.isfinite(trainer.state.output[0]["loss"])
+    before, after = (bundle / "models" / name for name in ("model.pt", "model_trained.pt"))
+    run(bundle, "inference", raw, tmp_path / "out", ckpt_path=str(after))
+    assert len(list((tmp_path / "out").glob("*_seg.nii.gz"))) == 4
+    assert before.read_bytes() != after.read_bytes()
+
+
+def test_regions_are_painted_and_scored_as_ours(planned_regions, tmp_path):
+    done, model = bundle_of(planned_regions, tmp_path / "regions", prove=False)
+    raw = planned_regions.workspace.raw_folder
+    engine = run(done.written, "evaluate", raw, tmp_path / "out")
+    ours = our_labels(model, raw, tmp_path / "ours")
+    for case, label in ours.items():
+        assert np.mean(read(tmp_path / "out" / f"{case}_0000_seg.nii.gz") == label) >= 0.999
+    true = {case: read(raw / "labelsTr" / f"{case}.nii.gz") for case in ours}
+    wanted = [
+        [dice(np.isin(ours[c], k), np.isin(true[c], k)) for k in ((1, 2), (2,))]
+        for c in sorted(ours)
+    ]
+    found = engine.state.metric_details["val_mean_dice"].numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    trained = run(done.written, "train", raw, tmp_path / "out", epochs=1, val_interval=1)
+    assert np.isfinite(trained.state.output[0]["loss"])
