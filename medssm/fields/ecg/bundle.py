@@ -1,5 +1,6 @@
 """A model of electrocardiograms as a MONAI bundle, proven by MONAI before it is put in place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class BundleConfig:
     folds: tuple[int, ...] | None = None
     prove: bool = True
     cases: int = 4
-    input: Path | None = None
+    input: str | None = None
 
 
 def write_bundle(
@@ -57,12 +58,14 @@ def write_bundle(
     Raises:
         MedssmError: The proof failed; nothing new is left at `output`.
         UsageError: Several folds.
+        BadDataError: No record for the proof.
     """
     if len(model.weights) > 1:
         raise UsageError(
             f"{model.folder}: has the folds {', '.join(model.weights)}; a bundle holds one "
             f"network. Take one, e.g. folds=[{next(iter(model.weights))}]."
         )
+    files = _records(model, config) if config.prove else []
     recipe = recipe_of(model, embed)
     content = metadata_of(model, output.name, embed)
 
@@ -75,16 +78,16 @@ def write_bundle(
         fill(folder, Parts(model.load(weights), content, configurations(recipe), licence))
 
     def prove(folder: Path) -> dict[str, Any]:
-        return _prove(folder, model, embed, config)
+        return _prove(folder, model, embed, files)
 
     page = page_of(model, output.name, embed, recipe, content)
     return put_together(output, fill_in, prove if config.prove else None, page.text)
 
 
-def _prove(folder: Path, model: TrainedModel, embed: bool, config: BundleConfig) -> dict[str, Any]:
+def _prove(folder: Path, model: TrainedModel, embed: bool, files: Sequence[Path]) -> dict[str, Any]:
     """Let MONAI check the bundle and read records, and hold its probabilities against ours."""
     with checked(folder, embed) as (scratch, hidden):
-        records = _records(model, scratch / "records", config)
+        records = _linked(files, scratch / "records")
         proof.run_inference(folder, records, scratch / "monai", hidden)
         predict(PredictConfig(model=model.folder, output=scratch / "ours", input=records,
                               folds=tuple(int(fold) for fold in model.weights),
@@ -117,25 +120,28 @@ def _difference(file: Path, ours: list[float]) -> float:
     return float(np.abs(np.array(theirs) - np.array(ours)).max())
 
 
-def _records(model: TrainedModel, folder: Path, config: BundleConfig) -> Path:
-    """A folder of links to the records of the proof.
+def _records(model: TrainedModel, config: BundleConfig) -> list[Path]:
+    """The records of the proof.
 
     Raises:
         BadDataError: There is none.
     """
     if config.input is not None:
-        files = find_records(config.input)
-        where = str(config.input)
+        files = find_records(Path(config.input))
     else:
         files = [file for file in _held_back(model) if file.is_file()]
-        where = "the records that the fold held back"
     if not files:
         raise BadDataError(
-            f"{where}: none is there for the proof. Give input=FOLDER of records, or prove=false "
-            "to go without it."
+            f"{config.input or 'the records that the fold held back'}: none is there for the "
+            "proof. Give input=FOLDER of records, or prove=false to go without it."
         )
+    return files[: config.cases or None]
+
+
+def _linked(files: Sequence[Path], folder: Path) -> Path:
+    """A folder of links to records."""
     folder.mkdir()
-    for file in files[: config.cases or None]:
+    for file in files:
         # a header and what it names go together
         for part in sorted(file.parent.glob(f"{file.stem}.*")):
             link = folder / part.name

@@ -1,6 +1,7 @@
 """A model of bags as a MONAI bundle, proven by MONAI before it is put in its place."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class BundleConfig:
     folds: tuple[int, ...] | None = None
     prove: bool = True
     cases: int = 4
-    input: Path | None = None
+    input: str | None = None
 
 
 def write_bundle(
@@ -65,12 +66,14 @@ def write_bundle(
     Raises:
         MedssmError: The proof failed; nothing new is left at `output`.
         UsageError: Several folds.
+        BadDataError: No bag for the proof.
     """
     if len(model.weights) > 1:
         raise UsageError(
             f"{model.folder}: has the folds {', '.join(map(str, model.weights))}; a bundle holds "
             f"one network. Take one, e.g. folds=[{next(iter(model.weights))}]."
         )
+    slides = _slides(model, config) if config.prove else []
     recipe = recipe_of(model, embed)
     content = metadata_of(model, output.name, embed)
 
@@ -82,17 +85,19 @@ def write_bundle(
         fill(folder, Parts(module_of(model), content, configurations(recipe), licence))
 
     def prove(folder: Path) -> dict[str, Any]:
-        return _prove(folder, model, embed, config)
+        return _prove(folder, model, embed, slides)
 
     page = page_of(model, output.name, embed, recipe, content)
     return put_together(output, fill_in, prove if config.prove else None, page.text)
 
 
-def _prove(folder: Path, model: TrainedModel, embed: bool, config: BundleConfig) -> dict[str, Any]:
+def _prove(
+    folder: Path, model: TrainedModel, embed: bool, slides: Sequence[tuple[str, str, Path]]
+) -> dict[str, Any]:
     """Let MONAI check the bundle and read bags, and hold its answers against ours."""
     (fold,) = model.weights
     with checked(folder, embed) as (scratch, hidden):
-        table = _inputs(model, scratch / "bags", config)
+        table = _linked(slides, scratch / "bags")
         more = {"labels_file": table} if model.content["unit"] == "patient" else {}
         proof.run_inference(folder, scratch / "bags", scratch / "monai", hidden, **more)
         predict(PredictConfig(model=model.folder, output=scratch / "ours",
@@ -114,14 +119,14 @@ def _prove(folder: Path, model: TrainedModel, embed: bool, config: BundleConfig)
     }
 
 
-def _inputs(model: TrainedModel, folder: Path, config: BundleConfig) -> Path:
-    """A folder of links to the feature files of the proof; returns the table of their patients.
+def _slides(model: TrainedModel, config: BundleConfig) -> list[tuple[str, str, Path]]:
+    """Slide, patient and feature file of the slides of the proof.
 
     Raises:
         BadDataError: There is none.
     """
     if config.input is not None:
-        files = [(slide, slide, file) for slide, file in find_bags(config.input).items()]
+        files = [(slide, slide, file) for slide, file in find_bags(Path(config.input)).items()]
     else:
         try:
             files = [row for row in held_back_files(model) if row[2].is_file()]
@@ -133,11 +138,15 @@ def _inputs(model: TrainedModel, folder: Path, config: BundleConfig) -> Path:
             f"{config.input or 'the test bags of the fold'}: no feature file is there for the "
             "proof. Give input=FOLDER of feature files, or prove=false to go without it."
         )
+    return files[: config.cases or None]
+
+
+def _linked(slides: Sequence[tuple[str, str, Path]], folder: Path) -> Path:
+    """A folder of links to feature files; returns the table of their patients."""
     folder.mkdir()
-    chosen = files[: config.cases or None]
-    for slide, _, file in chosen:
+    for slide, _, file in slides:
         (folder / f"{slide}{file.suffix}").symlink_to(file.absolute())
-    rows = [SlideRow(slide, patient) for slide, patient, _ in chosen]
+    rows = [SlideRow(slide, patient) for slide, patient, _ in slides]
     return write_slide_table(folder.parent / "slides.csv", rows)
 
 

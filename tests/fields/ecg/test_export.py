@@ -77,4 +77,4 @@ def test_weights_of_one_fold(model: Path, tmp_path: Path) -> None:
 
 def test_other_kinds_are_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="safetensors"):
-        export(ExportRequest(model, tmp_path / "b", "bundle", tmp_path))
+        export(ExportRequest(model, tmp_path / "b", "nnunet", tmp_path))

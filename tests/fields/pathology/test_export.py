@@ -53,5 +53,5 @@ def test_what_is_there_is_not_written_over_unasked(model, tmp_path, capsys):
 
 
 def test_another_kind_is_answered_with_those_there_are(model, tmp_path, capsys):
-    assert main(["export", str(model), str(tmp_path / "b"), "--to", "bundle"]) == 2
+    assert main(["export", str(model), str(tmp_path / "b"), "--to", "nnunet"]) == 2
     assert "pt2, onnx, safetensors" in capsys.readouterr().err
