@@ -24,6 +24,13 @@ KIND = "medssm model"
 FORMAT = 1
 # no pickles, no YAML: what a package holds is read by parsers that can only read
 SUFFIXES = (".json", ".csv", ".safetensors")
+# of tables only the curves: the others name cases and what is true of them
+_TABLES = ("metrics.csv",)
+# field and file: who was learned from, and what is known of them; predictions need none of it
+_PATIENTS = {
+    ("pathology", "plan.json"): ("bags", "splits", "files", "excluded", "mpp"),
+    ("segmentation", "dataset.json"): ("dataset", "patients", "source"),
+}
 # of the machine and the way there, not of the model
 _LEFT_OUT = ("environment.json", "run.json", "transfer.json", MANIFEST)
 _DATASET = re.compile(r"Dataset\d{3}_\w[\w.-]*")
@@ -59,7 +66,8 @@ class Package:
 def write_package(model: Path, output: Path, force: bool = False) -> Package:
     """Pack a model folder: description, plan, weights as safetensors, figures of its validation.
 
-    Absolute paths in its JSON files are cut down to their last part; case names stay.
+    Absolute paths in its JSON files are cut down to their last part. Tables of cases, what a plan
+    knows of patients and the list of a data set's files stay behind.
 
     Args:
         model: The model folder.
@@ -75,7 +83,7 @@ def write_package(model: Path, output: Path, force: bool = False) -> Package:
     if output.exists() and (not force or not output.is_file()):
         raise UsageError(f"{output} is there already. Give another name, or --force to replace it.")
     described = _described(model / "model.json")
-    content = {name: _content(path) for name, path in _files(model)}
+    content = {name: _content(path, described["field"]) for name, path in _files(model)}
     if not any(name.endswith(".safetensors") for name in content):
         raise BadDataError(f"{model}: no weights in it (*.safetensors). Train it to its end first.")
     files = {
@@ -228,16 +236,22 @@ def _files(model: Path) -> Iterator[tuple[str, Path]]:
         parts = path.relative_to(model).parts
         hidden = any(part.startswith(".") for part in parts) or is_temporary(path)
         travels = path.suffix in SUFFIXES and path.name not in _LEFT_OUT
+        travels = travels and (path.suffix != ".csv" or path.name in _TABLES)
         plain = path.is_file() and not path.is_symlink() and len(parts) <= _DEEPEST
         if plain and travels and not hidden:
             yield "/".join(parts), path
 
 
-def _content(path: Path) -> bytes | Path:
-    """JSON without this machine's folders; other files as they are."""
+def _content(path: Path, field: str) -> bytes | Path:
+    """JSON without this machine's folders and without patients; other files as they are."""
     if path.suffix != ".json":
         return path
-    return json.dumps(_without_folders(read_json(path)), indent=2, ensure_ascii=False).encode()
+    content = _without_folders(read_json(path))
+    for key in _PATIENTS.get((field, path.name), ()) if isinstance(content, dict) else ():
+        if key in content:
+            # a reader asks for the key
+            content[key] = type(content[key])()
+    return json.dumps(content, indent=2, ensure_ascii=False).encode()
 
 
 def _without_folders(content: Any) -> Any:

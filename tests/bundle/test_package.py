@@ -29,10 +29,17 @@ def make_model(root, field="segmentation"):
     folder = root / "results" / "Dataset001_Some" / "run_2d"
     content = {"format": 1, "field": field, "dataset": "Dataset001_Some", "raw_folder": "/a/raw"}
     write_json(folder / "model.json", {**content, "network": {"name": NETWORKS[field]}})
-    write_json(folder / "plan.json", {"source": str(root), "spacing_mm": [1.0, 2.0]})
+    plan = {"source": str(root), "spacing_mm": [1.0, 2.0]}
+    if field == "pathology":
+        plan["bags"] = {"s1": {"patient": "Anna"}}
+    write_json(folder / "plan.json", plan)
+    if field == "segmentation":
+        write_json(folder / "dataset.json", {"patients": {"c1": "Anna"}, "labels": {"a": 0}})
     write_json(folder / "fold_0" / "validation" / "summary.json", {"Dice": 0.9})
     write_json(folder / "fold_0" / "environment.json", {"command": "medssm train /a/b"})
     save_file({"w": torch.arange(4.0)}, folder / "fold_0" / "weights.safetensors")
+    (folder / "fold_0" / "metrics.csv").write_text("epoch,loss\n")
+    (folder / "fold_0" / "test.csv").write_text("patient,event\nAnna,1\n")
     torch.save({"epoch": 1}, folder / "fold_0" / "checkpoint_latest.pt")
     (folder / "fold_0" / ".medssm-partial-0123abcd-x.json").write_text("{")
     (folder / "fold_0" / "link.json").symlink_to("/etc/hostname")
@@ -67,8 +74,9 @@ def test_a_model_of_every_field_goes_round(field, tmp_path):
     folder, package = import_package(tmp_path / "model.zip", tmp_path / "home")
     assert folder == tmp_path / "home" / "results" / "Dataset001_Some" / "run_2d"
     assert (package.field, package) == (field, packed)
-    assert sorted(package.files) == [
-        "fold_0/validation/summary.json", "fold_0/weights.safetensors", "model.json", "plan.json",
+    assert sorted({*package.files} - {"dataset.json"}) == [
+        "fold_0/metrics.csv", "fold_0/validation/summary.json",
+        "fold_0/weights.safetensors", "model.json", "plan.json",
     ]  # fmt: skip
     weights = "fold_0/weights.safetensors"
     assert (folder / weights).read_bytes() == (model / weights).read_bytes()
@@ -80,6 +88,14 @@ def test_no_folder_of_this_machine_travels(model, tmp_path):
     folder, _ = import_package(tmp_path / "model.zip", tmp_path / "home")
     assert read_json(folder / "model.json")["raw_folder"] == "raw"
     assert read_json(folder / "plan.json") == {"source": tmp_path.name, "spacing_mm": [1.0, 2.0]}
+
+
+@pytest.mark.parametrize("field", ["segmentation", "pathology"])
+def test_no_patient_travels(field, tmp_path):
+    write_package(make_model(tmp_path, field), tmp_path / "model.zip")
+    folder, _ = import_package(tmp_path / "model.zip", tmp_path / "home")
+    texts = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    assert [text for text in texts if b"Anna" in text] == []
 
 
 def test_the_same_model_gives_the_same_bytes(model, tmp_path):
