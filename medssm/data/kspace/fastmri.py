@@ -53,6 +53,8 @@ def open_fastmri(path: Path, file: Any) -> KspaceVolume:
     shape = (slices, coils[0] if coils else 1, height, width)
     names = [name for name in REFERENCES if name in file]
     reference = names[0] if names else None
+    if reference is not None:
+        _check_reference(path, reference, tuple(file[reference].shape), slices)
     source = FastmriSource(path, reference)
     notes: list[str] = []
     header = None
@@ -88,6 +90,14 @@ def _check_coils(path: Path, header: IsmrmrdHeader, coils: int) -> None:
         raise BadDataError(
             f"{path}: kspace has {coils} coils. Expected {header.coils} by receiverChannels of its "
             "header; export the file again, or correct the header."
+        )
+
+
+def _check_reference(path: Path, name: str, shape: tuple[int, ...], slices: int) -> None:
+    if len(shape) != 3 or shape[0] != slices:
+        raise BadDataError(
+            f"{path}: its {name} has the shape {shape}. Expected (slices, h, w) with the {slices} "
+            "slices of kspace; delete that dataset from the file or export it again."
         )
 
 

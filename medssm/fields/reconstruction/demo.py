@@ -51,7 +51,7 @@ def make_scans(
     for number in range(first, first + count):
         generator = np.random.default_rng((seed, number))
         head = ImageSource(head_phantom(size, generator))
-        # the slices of a volume share their coils and differ by a small turn
+        # the slices of a volume show one head, each with a small turn and coils of its own
         draws = int(generator.integers(1 << 31))
         made = [
             simulate(head, config, np.random.default_rng((draws, index))).kspace

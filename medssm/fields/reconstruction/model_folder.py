@@ -66,9 +66,18 @@ class ReconModel:
 
 def write_model(
     folder: Path, config: TrainConfig, preparation: Preparation, supervision: str,
-    workspace: Workspace,
+    where: tuple[Workspace, int],
 ) -> None:  # fmt: skip
-    """Write model.json and the plan beside it."""
+    """Write model.json and the plan beside it.
+
+    Args:
+        folder: Of the model.
+        config: Of the training.
+        preparation: Of slices.
+        supervision: Once "auto" is settled.
+        where: The data set's places, and how many neighbouring slices the network sees at once.
+    """
+    workspace, slices = where
     write_json(
         folder / "model.json",
         {
@@ -80,6 +89,7 @@ def write_model(
             "preparation": asdict(preparation),
             "sampling": asdict(config.sampling),
             "supervision": supervision,
+            "slices_at_once": slices,
             "medssm_version": medssm.__version__,
         },
     )

@@ -17,6 +17,7 @@ from medssm.fields.reconstruction.consistency import (
 )
 from medssm.fields.reconstruction.masks_of_cases import fixed
 from medssm.fields.reconstruction.model_folder import ReconModel
+from medssm.fields.reconstruction.neighbours import window
 from medssm.fields.reconstruction.predict_config import PredictConfig
 from medssm.fields.reconstruction.preparation import Preparation, prepare
 from medssm.fields.reconstruction.samples import complex_tensor
@@ -57,6 +58,9 @@ class NetworkMethod:
         self.key = digest([model.digest(), settings, factor])
         self.network: nn.Module = model.network().to(device)
         self.chosen: dict[tuple[str, bytes], float] = {}
+        self.at_once = int(model.content.get("slices_at_once", 1))
+        # samples of the slices before and behind the one at hand, for units that look along them
+        self.before, self.behind = list[Tensor](), list[Tensor]()
 
     def __call__(
         self,
@@ -71,6 +75,7 @@ class NetworkMethod:
         taken = Mask(torch.from_numpy(mask), torch.from_numpy(acs))
         samples = complex_tensor(kspace)
         weight = self._weight(volume, taken)
+        self._look_around(volume, index)
         found = self._maps(samples, taken, weight)
         kspace_, scale, maps = self._run(samples, taken, weight, found)
         coils = ifft2(kspace_, volume.centred)
@@ -89,6 +94,11 @@ class NetworkMethod:
         return SliceImage(
             scale * combined[0].cpu().numpy(), scale * rss(coils)[0].cpu().numpy(), spread, figures
         )
+
+    def _look_around(self, volume: KspaceVolume, index: int) -> None:
+        first, end = window(index, volume.slices, self.at_once)
+        self.before = [complex_tensor(volume.read(each)) for each in range(first, index)]
+        self.behind = [complex_tensor(volume.read(each)) for each in range(index + 1, end)]
 
     def _set_centring(self, centred: bool) -> None:
         """Networks are trained in one convention; where zero lies is a matter of the file."""
@@ -109,7 +119,9 @@ class NetworkMethod:
 
     def _choose(self, volume: KspaceVolume, taken: Mask) -> float:
         """The weight whose answer is nearest to samples held back from the middle slice."""
-        samples = complex_tensor(volume.read(volume.slices // 2))
+        middle = volume.slices // 2
+        samples = complex_tensor(volume.read(middle))
+        self._look_around(volume, middle)
         if volume.shape[1] == 1 or not bool((taken.sampled & ~taken.acs).any()):
             return SOFT
         if self.config.withheld and volume.mask is not None:
@@ -145,12 +157,20 @@ class NetworkMethod:
     ) -> tuple[Tensor, float, Tensor]:
         """K-space, the scale that brings it to the units of the data, and the maps."""
         settings = self.settings
-        ready = prepare(samples, fixed(mask), settings, known=False)
+        place = len(self.before)
+        run = [
+            prepare(each, fixed(mask), settings, known=False)
+            for each in (*self.before, samples, *self.behind)
+        ]
         masked, taken, maps = (
-            each[None].to(self.device) for each in (ready.masked, ready.mask, ready.maps)
+            torch.stack([getattr(each, name) for each in run]).to(self.device)
+            for name in ("masked", "mask", "maps")
         )
         kspace = self.network(masked, taken, maps).float()
-        scale = float(ready.scale)
+        kspace, masked, taken, maps = (
+            each[place : place + 1] for each in (kspace, masked, taken, maps)
+        )
+        scale = float(run[place].scale)
         if weight == HARD:
             return torch.where(taken, masked, kspace), scale, maps
         if weight != SOFT and found is not None:

@@ -18,15 +18,17 @@ def centre_crop(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 def reference_of(volume: KspaceVolume, index: int) -> np.ndarray | None:
     """The true magnitude of a slice, cropped as the header says; None of undersampled data.
 
-    A stored reconstruction is taken as it is. Else it is the root-sum-of-squares over the coils of
-    all samples.
+    A stored reconstruction is taken as it is, or its centre where k-space has fewer columns than
+    the header's size (fastMRI compares the common centre). Else it is the root-sum-of-squares over
+    the coils of all samples.
 
     Shape:
         result: (h, w) float32.
     """
     stored = volume.reference(index)
     if stored is not None:
-        return stored
+        common = [min(pair) for pair in zip(stored.shape, volume.image_size, strict=True)]
+        return centre_crop(stored, common if volume.shape[3] < stored.shape[1] else stored.shape)
     if volume.mask is not None:
         return None
     return centre_crop(coil_rss(volume.read(index), volume.centred), volume.image_size)

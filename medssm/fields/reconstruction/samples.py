@@ -1,6 +1,6 @@
 """Training slices: simulated, or measured and undersampled afresh; pure functions of their key."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from medssm.fields.reconstruction.train_config import SamplingConfig
 from medssm.training.order import STREAM_SAMPLES, STREAM_VALIDATION, SampleKey, seeded, words_of
 
 Sample = dict[str, Tensor]
+Runs = Callable[[Sequence["SlicePlace"], int, np.random.Generator], list["SlicePlace"]]
 _PHANTOMS = 64
 _FAINT = 0.3
 """A strip whose brightest pixel is below this part of the image's shows background alone."""
@@ -143,12 +144,20 @@ class MeasuredSamples(Dataset[Sample]):
         places: The slices.
         stream: Masks, preparation and seed.
         batch_size: Slices of a step.
+        runs: From places, a number and a generator to neighbouring slices of one volume, which
+            share a mask; None takes slices by themselves.
     """
 
-    def __init__(self, places: Sequence[SlicePlace], stream: Stream, batch_size: int = 1) -> None:
+    def __init__(
+        self,
+        places: Sequence[SlicePlace],
+        stream: Stream,
+        batch_size: int = 1,
+        runs: Runs | None = None,
+    ) -> None:
         if not places:
             raise BadDataError("there is no fully sampled slice to learn from in this fold.")
-        self.stream, self.batch_size = stream, batch_size
+        self.stream, self.batch_size, self.runs = stream, batch_size, runs
         self.classes: dict[tuple[int, ...], list[SlicePlace]] = {}
         for place in places:
             self.classes.setdefault(place.shape, []).append(place)
@@ -160,7 +169,12 @@ class MeasuredSamples(Dataset[Sample]):
         with seeded(self.stream.seed, STREAM_SAMPLES, key.epoch, batch) as generator:
             # a slice of any shape comes as often as any other
             shape = self.places[int(generator.integers(len(self.places)))].shape
-        alike = self.classes[shape]
+            alike = self.classes[shape]
+            if self.runs is not None:
+                place = self.runs(alike, self.batch_size, generator)[key.number % self.batch_size]
+                return self.slice(
+                    place, words_of(self.stream.seed, STREAM_SAMPLES, key.epoch, batch)
+                )
         path = (STREAM_SAMPLES, key.epoch, key.number, 1)
         with seeded(self.stream.seed, *path) as generator:
             place = alike[int(generator.integers(len(alike)))]
@@ -168,6 +182,11 @@ class MeasuredSamples(Dataset[Sample]):
 
     def held_back(self, count: int) -> list[Sample]:
         """Slices spread over the files, each with the mask of its file's name."""
+        if self.runs is not None:
+            return [
+                stacked([self.slice(place, place.case) for place in run])
+                for run in spread_runs(self.places, self.batch_size, count)
+            ]
         step = max(1, len(self.places) // max(1, count))
         return [self.slice(place, place.case) for place in self.places[::step][:count]]
 
@@ -185,3 +204,22 @@ class MeasuredSamples(Dataset[Sample]):
         if volume.recon_size is not None:
             sample["crop"] = torch.tensor(volume.recon_size)
         return sample
+
+
+def spread_runs(places: Sequence[SlicePlace], size: int, count: int) -> list[list[SlicePlace]]:
+    """Runs of neighbouring slices from the middle of volumes, about `count` slices in all."""
+    volumes: dict[str, list[SlicePlace]] = {}
+    for place in places:
+        volumes.setdefault(place.case, []).append(place)
+    wanted = max(1, count // size) if count else 0
+    step = max(1, len(volumes) // max(1, wanted))
+    found = []
+    for volume in list(volumes.values())[::step][:wanted]:
+        first = (len(volume) - size) // 2
+        found.append(volume[first : first + size])
+    return found
+
+
+def stacked(samples: Sequence[Sample]) -> Sample:
+    """Samples as a batch."""
+    return {name: torch.stack([each[name] for each in samples]) for name in samples[0]}

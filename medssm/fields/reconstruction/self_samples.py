@@ -12,10 +12,18 @@ from medssm.core.errors import BadDataError
 from medssm.fields.reconstruction.cached_volume import open_volume
 from medssm.fields.reconstruction.masks_of_cases import drawn, fixed, own
 from medssm.fields.reconstruction.preparation import prepare
-from medssm.fields.reconstruction.samples import Sample, SlicePlace, Stream, complex_tensor
+from medssm.fields.reconstruction.samples import (
+    Runs,
+    Sample,
+    SlicePlace,
+    Stream,
+    complex_tensor,
+    spread_runs,
+    stacked,
+)
 from medssm.fields.reconstruction.train_config import SplitConfig
 from medssm.mri.undersampling import Mask
-from medssm.training.order import STREAM_SAMPLES, SampleKey, seeded
+from medssm.training.order import STREAM_SAMPLES, SampleKey, seeded, words_of
 
 
 @dataclass(frozen=True)
@@ -41,33 +49,58 @@ class SelfSupervisedSamples(Dataset[Sample]):
         places: The slices; fully sampled ones are undersampled by the stream's masks first.
         split: How samples are divided.
         stream: Masks, preparation and seed.
+        batch_size: Slices of a step.
+        runs: As for `MeasuredSamples`.
     """
 
-    def __init__(self, places: Sequence[SlicePlace], split: SplitConfig, stream: Stream) -> None:
+    def __init__(
+        self,
+        places: Sequence[SlicePlace],
+        split: SplitConfig,
+        stream: Stream,
+        batch_size: int = 1,
+        runs: Runs | None = None,
+    ) -> None:
         if not places:
             raise BadDataError("there is no slice to learn from.")
         self.places, self.split, self.stream = list(places), split, stream
+        self.batch_size, self.runs = batch_size, runs
 
     def __getitem__(self, key: SampleKey) -> Sample:
         """The sample of a place in the run."""
         path = (STREAM_SAMPLES, key.epoch, key.number)
         with seeded(self.stream.seed, *path) as generator:
-            place = self.places[int(generator.integers(len(self.places)))]
+            place = self._place(key, generator)
             acquired = self._acquired(place)
             mask = acquired.mask
             kept = mask.sampled & ~kept_back(mask, self.split.held_back, self.stream.seed)
             hidden = hide(Mask(kept, mask.acs), self.split, generator)
             return self._sample(acquired, kept & ~hidden, hidden)
 
+    def _place(self, key: SampleKey, generator: np.random.Generator) -> SlicePlace:
+        if self.runs is None:
+            return self.places[int(generator.integers(len(self.places)))]
+        batch, slot = divmod(key.number, self.batch_size)
+        # all slices of a batch draw the same volume
+        drawn_by = np.random.default_rng(
+            words_of(self.stream.seed, STREAM_SAMPLES, key.epoch, batch, 1)
+        )
+        return self.runs(self.places, self.batch_size, drawn_by)[slot]
+
     def held_back(self, count: int) -> list[Sample]:
         """Slices whose kept-back samples, the same in every validation, are the figure."""
+        if self.runs is not None:
+            return [
+                stacked([self._judging(place) for place in run])
+                for run in spread_runs(self.places, self.batch_size, count)
+            ]
         step = max(1, len(self.places) // max(1, count))
-        found = []
-        for place in self.places[::step][:count]:
-            acquired = self._acquired(place)
-            hidden = kept_back(acquired.mask, self.split.held_back, self.stream.seed)
-            found.append(self._sample(acquired, acquired.mask.sampled & ~hidden, hidden))
-        return found
+        return [self._judging(place) for place in self.places[::step][:count]]
+
+    def _judging(self, place: SlicePlace) -> Sample:
+        acquired = self._acquired(place)
+        hidden = kept_back(acquired.mask, self.split.held_back, self.stream.seed)
+        return self._sample(acquired, acquired.mask.sampled & ~hidden, hidden)
 
     def _acquired(self, place: SlicePlace) -> Acquired:
         volume = open_volume(place.path, place.copy)

@@ -11,6 +11,8 @@ from medssm.mri.coils import rss
 from medssm.mri.fourier import ifft2
 from medssm.training.task import Learning, Task
 
+_BATCH_AXES = 5
+
 
 class ReconstructionTask(Task):
     """Learns images from undersampled k-space.
@@ -50,7 +52,7 @@ class ReconstructionTask(Task):
 
     @torch.no_grad()
     def quick_validation(self) -> dict[str, float]:
-        """FastMRI's figures of every held-back slice by itself, or the error on hidden samples."""
+        """FastMRI's figures of every held-back slice (or run of them), or the hidden error."""
         if not self.held_back:
             return {}
         self.network.eval()
@@ -63,7 +65,10 @@ class ReconstructionTask(Task):
         return {"score": means.get("ssim", 1 - means.get("withheld_error", 0.0)), **means}
 
     def _judged(self, sample: Mapping[str, Tensor]) -> dict[str, float]:
-        batch = {name: each[None].to(self.device) for name, each in sample.items()}
+        # a run of neighbouring slices is a batch already
+        run = sample["masked"].ndim == _BATCH_AXES
+        batch = {name: (each if run else each[None]).to(self.device)
+                 for name, each in sample.items()}  # fmt: skip
         kspace = self._run(batch)
         if "hidden" in batch:
             error = withheld_error(kspace, batch["known"], batch["hidden"])

@@ -14,6 +14,7 @@ from medssm.core.files import digest, read_json, write_json
 from medssm.core.log import say
 from medssm.core.signature import make
 from medssm.fields.reconstruction.model_folder import plain, write_config, write_model
+from medssm.fields.reconstruction.neighbours import check_runs, looks_along_slices, run_of
 from medssm.fields.reconstruction.plan_file import SPLITS, ReconPlan
 from medssm.fields.reconstruction.preparation import Preparation
 from medssm.fields.reconstruction.preprocess import copy_of
@@ -77,8 +78,9 @@ def train(config: TrainConfig, study: Study) -> Path:
     preparation = _preparation(config, study.plan, supervision)
     stream = Stream(config.sampling, preparation, config.seed)
     settle(config.trainer)
-    samples, held_back = _samples(config, study, supervision, stream)
     network = _network(config, preparation.centred)
+    along = looks_along_slices(network)
+    samples, held_back = _samples(config, study, supervision, (stream, along))
     name = config.run_name(supervision)
     model, folder = (
         study.workspace.model_folder(name),
@@ -88,7 +90,8 @@ def train(config: TrainConfig, study: Study) -> Path:
     if config.trainer.resume:
         refuse_other_settings(folder, facts)
     resolved = replace(config, network={**config.network, "centred": preparation.centred})
-    write_model(model, resolved, preparation, supervision, study.workspace)
+    slices = config.batch_size if along else 1
+    write_model(model, resolved, preparation, supervision, (study.workspace, slices))
     write_config(folder, config)
     inputs = {"plan": study.plan.made_of, "images": digest([each.name for each in study.images])}
     write_manifest(folder, study.workspace.dataset, study.asked, inputs)
@@ -126,22 +129,35 @@ def _preparation(config: TrainConfig, plan: ReconPlan, supervision: str) -> Prep
 
 
 def _samples(
-    config: TrainConfig, study: Study, supervision: str, stream: Stream
+    config: TrainConfig, study: Study, supervision: str, how: tuple[Stream, bool]
 ) -> tuple[Samples, list[Any]]:
+    """Samples to learn from and those of the quick validation."""
+    stream, along = how
+    runs = run_of if along and config.batch_size > 1 else None
+    if runs is not None and supervision == "simulated":
+        raise UsageError(
+            f"batch_size={config.batch_size}: the unit looks along slices, and simulated strips "
+            "have no neighbours. Take batch_size=1, or supervision=measured or self."
+        )
     if supervision == "simulated":
         sources = sources_of([np.load(path, mmap_mode="r") for path in study.images])
         simulated = SimulatedSamples(sources, config.simulation, stream)
         return simulated, simulated.held_back(config.held_back)
     split = _split(study, config.fold, supervision)
     if supervision == "self":
-        own = SelfSupervisedSamples(_places(study, split["train"]), config.split, stream)
+        places = _places(study, split["train"])
+        if runs is not None:
+            check_runs(places, config.batch_size)
+        own = SelfSupervisedSamples(places, config.split, stream, config.batch_size, runs)
         return own, own.held_back(config.held_back)
-    measured = MeasuredSamples(_places(study, split["train"]), stream, config.batch_size)
-    validation = _places(study, split["val"])
-    held_back = (
-        MeasuredSamples(validation, stream).held_back(config.held_back) if validation else []
-    )
-    return measured, held_back
+    places, validation = (_places(study, split[part]) for part in ("train", "val"))
+    if runs is not None:
+        check_runs([*places, *validation], config.batch_size)
+    measured = MeasuredSamples(places, stream, config.batch_size, runs)
+    if not validation:
+        return measured, []
+    judged = MeasuredSamples(validation, stream, config.batch_size, runs)
+    return measured, judged.held_back(config.held_back)
 
 
 def _split(study: Study, fold: int, supervision: str) -> dict[str, list[str]]:

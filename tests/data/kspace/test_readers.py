@@ -267,6 +267,11 @@ def _mask(file):
     file["mask"] = np.ones(7)
 
 
+def _reference(file):
+    del file["reconstruction_rss"]
+    file["reconstruction_rss"] = np.ones((3, 20, 20), np.float32)
+
+
 def _empty_acs(file):
     mask = np.zeros(40)
     mask[::3] = 1
@@ -278,6 +283,7 @@ def _empty_acs(file):
     [
         (_coils, r"kspace has 3 coils. Expected 4 by receiverChannels"),
         (_mask, r"its mask has the shape \(7,\). Expected \(40,\)"),
+        (_reference, r"its reconstruction_rss has the shape \(3, 20, 20\). Expected \(slices"),
         (_empty_acs, r"its centre \(24, 20\) is not fully sampled"),
         (_header_of(b"<broken"), r"no valid XML"),
         (_header_of(b"<ismrmrdHeader/>"), r"lacks encoding/encodedSpace/matrixSize"),
