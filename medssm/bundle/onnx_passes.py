@@ -27,9 +27,22 @@ def make_lean(model: Any) -> None:
         fold(model)
     finally:
         logger.setLevel(before)
+    _drop_zero_biases(model)
     _tidy(passes, model)
     passes.OutputFixPass()(model)
     passes.NameFixPass()(model)
+
+
+def _drop_zero_biases(model: Any) -> None:
+    """Take away the zeros that the exporter adds where a convolution has no bias.
+
+    Those of three axes have a second axis (onnxscript 0.7), which onnxruntime refuses.
+    """
+    for node in model.graph:
+        if node.op_type == "Conv" and len(node.inputs) == 3 and node.inputs[2] is not None:
+            constant = node.inputs[2].const_value
+            if constant is not None and not constant.numpy().any():
+                node.resize_inputs(2)
 
 
 def _tidy(passes: Any, model: Any) -> None:

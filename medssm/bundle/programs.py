@@ -14,13 +14,15 @@ from medssm.bundle.onnx_passes import make_lean
 from medssm.core.errors import BadArgumentError, MedssmError, UsageError
 from medssm.core.extras import require
 from medssm.core.files import atomic_path
-from medssm.core.log import say
+from medssm.core.log import detail, say
 from medssm.ops.backends import prefer
 
 # every operator in plain PyTorch, the scan as its own higher-order operator
 _PORTABLE = "portable,reference"
 # two sizes that are equal by chance would be taken for one
 _STRIDE = 2
+# how torch.export says no: in its own words, or in those of the algebra it asks
+_REFUSED = (torch._dynamo.exc.UserError, NotImplementedError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,15 @@ def portable_program(network: nn.Module, channels: int, size: Sequence[int]) -> 
     network = network.cpu().eval()
     divisors = tuple(getattr(network, "divisors", (1,) * len(size)))
     example, other = examples(channels, tuple(size), divisors)
-    dynamic = {axis: torch.export.Dim.AUTO for axis in range(example.ndim) if axis != 1}
-    program = _trace(network, example, dynamic)
-    if _runs(program, other):
-        found = largest_difference(program.module(), network, trials(example, other))
-        return Program(program, example, other, True, found)
+    for dynamic in (_multiples(divisors), _guessed(example.ndim)):
+        try:
+            program = _trace(network, example, dynamic)
+        except _REFUSED as error:
+            detail("no program of any size: %s", str(error).strip().splitlines()[0])
+            continue
+        if _runs(program, other):
+            found = largest_difference(program.module(), network, trials(example, other))
+            return Program(program, example, other, True, found)
     say("the size %s is a part of this program: its scan orders are made for it.", _x(size))
     example = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
     program = _trace(network, example, {0: torch.export.Dim.AUTO})
@@ -169,6 +175,19 @@ def examples(
         torch.randn(2, channels, *taken, generator=g),
         torch.randn(2, channels, *other, generator=g),
     )
+
+
+def _multiples(divisors: Sequence[int]) -> dict[int, Any]:
+    """Axes of any size that is a multiple of the network's divisors: halves are exact then."""
+    axes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    for axis, divisor in enumerate(divisors):
+        one = torch.export.Dim(f"size_{axis}")
+        axes[axis + 2] = one if divisor == 1 else divisor * one
+    return axes
+
+
+def _guessed(rank: int) -> dict[int, Any]:
+    return {axis: torch.export.Dim.AUTO for axis in range(rank) if axis != 1}
 
 
 def _trace(network: nn.Module, example: Tensor, dynamic: dict[int, Any]) -> Any:
