@@ -85,7 +85,7 @@ def test_the_stock_trainer_loads_the_checkpoint(proven, planned, tmp_path, monke
 def test_another_answer_of_nnunet_refuses_the_export(model, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(export_nnunet, "stock_prediction", lambda *_: None)
     monkeypatch.setattr(export_nnunet, "equal_share", lambda *_: 0.5)
-    with pytest.raises(MedssmError, match=r"equals our own in 50\.0000% of the voxels"):
+    with pytest.raises(BadDataError, match=r"equals our own in 50\.0000% of the voxels"):
         export(ExportConfig(model, tmp_path, kind="nnunet"))
     monkeypatch.setattr(export_nnunet, "equal_share", equal_share)
     with pytest.raises(MedssmError, match="was not predicted by nnunet"):
