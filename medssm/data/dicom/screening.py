@@ -12,7 +12,9 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _NO_PIXELS = (
     "1.2.840.10008.5.1.4.1.1.88", "1.2.840.10008.5.1.4.1.1.11", "1.2.840.10008.5.1.4.1.1.104",
     "1.2.840.10008.5.1.4.1.1.9", "1.2.840.10008.5.1.4.1.1.481", "1.2.840.10008.5.1.4.1.1.66",
+    "1.2.840.10008.5.1.4.38", "1.2.840.10008.5.1.4.39",
 )  # fmt: skip
+_STANDARD = "1.2.840.10008."
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
 
@@ -99,7 +101,9 @@ def _objection(header: DicomHeader, rules: StackRules) -> tuple[Reason, str] | N
 
 
 def _holds_no_pixels(header: DicomHeader) -> bool:
-    return header.sop_class.startswith(_NO_PIXELS)
+    # vendors have objects of their own, e.g. Siemens' protocols in every export
+    private = bool(header.sop_class) and not header.sop_class.startswith(_STANDARD)
+    return header.sop_class.startswith(_NO_PIXELS) or (private and not header.rows)
 
 
 def _is_capture(header: DicomHeader) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from medssm.core.extras import require
 from medssm.core.files import atomic_path
@@ -32,7 +33,6 @@ _COPIED = (
     "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
     "ReferringPhysicianName", "StudyDescription", "FrameOfReferenceUID",
 )  # fmt: skip
-_FEWEST = 3
 
 
 def write_structures(
@@ -63,7 +63,7 @@ def write_structures(
         DICOM PS3.3 A.19, C.8.8.5, C.8.8.6 and C.8.8.8.
     """
     require_one_file(planes, sources)
-    contours = {name: _contours(planes, values) for name, values in segments.items()}
+    contours = _contours(planes, segments)
     if not any(contours.values()):
         return False
     with quiet(), without_value_checks():
@@ -81,16 +81,35 @@ def write_structures(
     return True
 
 
-def _contours(planes: SourcePlanes, values: Sequence[int]) -> list[tuple[Slot, np.ndarray]]:
-    """Slot and corners in patient coordinates (LPS, mm), of every outline."""
-    found = []
+def _contours(
+    planes: SourcePlanes, segments: Mapping[str, Sequence[int]]
+) -> dict[str, list[tuple[Slot, np.ndarray]]]:
+    """Of every segment slot and corners in patient coordinates (LPS, mm), an outline each."""
+    found: dict[str, list[tuple[Slot, np.ndarray]]] = {name: [] for name in segments}
     for slot, labels in zip(planes.slots, planes.labels, strict=True):
         to_patient = _plane_matrix(slot)
-        for corners in outlines(np.isin(labels, list(values))):
-            if len(corners) >= _FEWEST:
-                flat = np.column_stack([corners, np.ones(len(corners))])
-                found.append((slot, flat @ to_patient.T))
+        # the box of every value: most labels are a small part of a slice
+        boxes = ndimage.find_objects(labels.astype(np.int32))
+        for name, values in segments.items():
+            box = _around([boxes[v - 1] for v in values if 0 < v <= len(boxes) and boxes[v - 1]])
+            if box is None:
+                continue
+            start = (box[1].start, box[0].start)
+            for corners in outlines(np.isin(labels[box], list(values))):
+                flat = np.column_stack([corners + start, np.ones(len(corners))])
+                found[name].append((slot, flat @ to_patient.T))
     return found
+
+
+def _around(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, slice] | None:
+    """The box around boxes of rows and columns."""
+    if not boxes:
+        return None
+    rows, columns = (
+        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes))
+        for axis in range(2)
+    )
+    return rows, columns
 
 
 def _plane_matrix(slot: Slot) -> np.ndarray:

@@ -82,7 +82,7 @@ class DicomCase:
             header = stack.first.header
             shape = (header.columns, header.rows, len(stack.slots))
             check_memory(Path(self.name), shape, _FLOAT_BYTES)
-            volume = read_stack(stack, _content_of)
+            volume = self._read(stack)
             first = first or volume
             file = self._folder / f"{self.name}_{index:04d}.nii"
             _write_nifti(file, on_grid_of(volume, first))
@@ -135,6 +135,18 @@ class DicomCase:
         """Names of the objects that are there."""
         files = [self._file(kind) for kind in self.kinds]
         return [file.relative_to(self.output).as_posix() for file in files if file.is_file()]
+
+    def _read(self, stack: Stack) -> StackVolume:
+        """The voxels; an error names the slice, since a path may hold the name of a patient."""
+        try:
+            return read_stack(stack, _content_of)
+        except BadDataError as error:
+            text = str(error)
+            known = {slot.header.place: index for index, slot in enumerate(stack.slots, 1) if slot}
+            # the longest first: a name may begin as another one does
+            for place in sorted(known, key=len, reverse=True):
+                text = text.replace(place, f"slice {known[place]} of {len(stack.slots)}")
+            raise BadDataError(text) from None
 
     def _file(self, kind: str) -> Path:
         """Apart from the label maps, so that one folder goes to an archive."""

@@ -30,7 +30,9 @@ from medssm.fields.segmentation.inputs import InputCase
 _VOLUME_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 _NAME_DIGITS = 12
 # slices of nothing but padding pack a thousandfold, which is as tight as a zip gets
-_LIMITS = ArchiveLimits(max_ratio=1100.0, max_members=1_000_000)
+_MAX_RATIO = 1100.0
+_MAX_BYTES = 64 * 2**30
+_MAX_FILES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +138,7 @@ def dicom_files(
         folder = scratch / f"{TEMPORARY_MARK}{secrets.token_hex(4)}-zip"
         try:
             say("unpacking the zip")
-            files = unpack(source, folder, limits=_LIMITS)
+            files = unpack(source, folder, limits=_limits(scratch))
             if not any_dicom(files):
                 raise BadDataError(
                     f"{source}: {len(files)} file(s) in the zip and none is DICOM. Unpack images "
@@ -150,6 +152,13 @@ def dicom_files(
         yield files if any_dicom(files) else None
     else:
         yield None
+
+
+def _limits(scratch: Path) -> ArchiveLimits:
+    """What an honest zip of DICOM stays below: among others what the disk holds."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    room = shutil.disk_usage(scratch).free
+    return ArchiveLimits(min(_MAX_BYTES, room), _MAX_RATIO, _MAX_FILES)
 
 
 def _holds_images(source: Path, ending: str) -> bool:
@@ -203,7 +212,10 @@ def find_dicom_cases(
     notes = [_explained(each, one) for each in [*notes, *unused]]
     if not chosen:
         told = "; ".join(f"{each.series}: {each.found}, {each.action}" for each in notes)
-        raise BadDataError(f"{len(files)} files and no DICOM series that the model takes: {told}.")
+        raise BadDataError(
+            f"no DICOM series that the model takes in {len(files)} file(s): {told}. Expected a "
+            "folder or zip of whole series."
+        )
     cases = [
         DicomCase(case.name, tuple(each.stack for each in case.channels), output, scratch,
                   settings.dicom, model.objects)

@@ -82,6 +82,8 @@ def test_localizers_reports_and_strays_are_no_fault_and_damage_is(tmp_path):
     )
     dicom.save(scout, tmp_path / "SCOUT")
     dicom.save(dicom.base("r", 1, sop_class=dicom.REPORT, modality="SR"), tmp_path / "REPORT")
+    vendor = dicom.base("v", 1, sop_class="1.3.12.2.1107.5.9.1", modality="MR")
+    dicom.save(vendor, tmp_path / "PROTOCOL")
     (tmp_path / "AUTORUN.INF").write_text("[autorun]")
     (tmp_path / "EMPTY").touch()
     broken = bytearray(next((tmp_path / "s").iterdir()).read_bytes())
