@@ -1,7 +1,7 @@
 """Configurations of a bundle whose network answers about whole cases: series, bags."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from medssm.bundle.config_parts import Config, at, compose, loader, weights
@@ -43,7 +43,8 @@ class AnswerRecipe:
         answer: Transforms from logits to "pred" (probabilities, or a risk) and "answer".
         save: Transforms that write more than the answer.
         read_labelled: As `read`, with labels.
-        measures: What an evaluation tells, by name; the first one decides.
+        measures: What an evaluation tells, by name; the first one decides. Empty gives no
+            evaluation configuration.
         extra: Keys of a case that the network takes beside the image.
         teaching: How it learns; None gives no training configuration.
         listing: More arguments of that function, such as "unit='patient'".
@@ -56,8 +57,8 @@ class AnswerRecipe:
     read: Sequence[Config]
     inferer: Config
     answer: Sequence[Config]
-    read_labelled: Sequence[Config]
-    measures: Mapping[str, Config]
+    read_labelled: Sequence[Config] = ()
+    measures: Mapping[str, Config] = field(default_factory=dict)
     save: Sequence[Config] = ()
     extra: Sequence[str] = ()
     teaching: Teaching | None = None
@@ -67,7 +68,9 @@ class AnswerRecipe:
 
 def configurations(recipe: AnswerRecipe) -> dict[str, Config]:
     """Content of configs/NAME.json by NAME; each is complete in itself."""
-    made = {"inference": _inference(recipe), "evaluate": _evaluate(recipe)}
+    made = {"inference": _inference(recipe)}
+    if recipe.measures:
+        made["evaluate"] = _evaluate(recipe)
     if recipe.teaching is not None:
         made["train"] = _train(recipe, recipe.teaching)
     return made

@@ -22,8 +22,9 @@ class Page:
         packages: Version of every package that the bundle needs, by name.
         takes: What a user gives, as paragraphs.
         gives: What comes out, as paragraphs.
-        teaching: How the labels for evaluate.json and train.json look, as paragraphs.
+        teaching: How the network goes on from here, as paragraphs under `heading`.
         card: Evaluation figures of the training's own fold.
+        heading: See `teaching`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Page:
     gives: Sequence[str]
     teaching: Sequence[str]
     card: Mapping[str, Any]
+    heading: str = "Evaluate and train"
 
     def text(self, figures: Mapping[str, Any]) -> str:
         """The page, with the figures of the proof."""
@@ -55,7 +57,7 @@ class Page:
             *self.gives,
             "A case that cannot be read costs only itself: its .json says why under `problem`, and "
             "it has no row in the table.",
-            "## Evaluate and train",
+            f"## {self.heading}",
             *self.teaching,
             "## Evaluation of the training's own fold",
             "\n".join(fact_rows(self.card, "none: the training had no validation.")),

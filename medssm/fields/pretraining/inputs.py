@@ -1,23 +1,20 @@
 """What a pre-trained model can be applied to: volumes of the store, or image files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import sha256
-from medssm.data.readers import ending_of, reader_of
-from medssm.fields.pretraining.canonical import Frame, resample, to_canonical
 from medssm.fields.pretraining.model_folder import PretrainedModel
-from medssm.fields.pretraining.quality import looks_like_hu
 from medssm.fields.pretraining.store import open_store
+from medssm.fields.pretraining.volume_input import images_in, name_of, read_scaled
 from medssm.runs.workspace import open_workspace
 
 CasesName = Literal["validation", "train", "all"]
-_PERCENTILES = (0.5, 99.5)
 
 
 @dataclass(frozen=True)
@@ -72,52 +69,15 @@ def image_files(model: PretrainedModel, source: Path) -> list[InputVolume]:
     Raises:
         UsageError: There is none.
     """
-    files = [source] if source.is_file() else sorted(_images(source))
+    files = [source] if source.is_file() else sorted(images_in(source))
     if not files:
         raise UsageError(f"{source}: no image file found; expected e.g. .nii.gz, .mha or .nrrd.")
     window, spacing = tuple(model.content["window_hu"]), model.content.get("spacing_mm")
 
     def reader(file: Path) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
-        return lambda: _read(file, (float(window[0]), float(window[1])), spacing)
+        return lambda: read_scaled(file, (float(window[0]), float(window[1])), spacing)
 
     return [
-        InputVolume(_stem(file), str(file.absolute()), sha256(file), reader(file)) for file in files
+        InputVolume(name_of(file), str(file.absolute()), sha256(file), reader(file))
+        for file in files
     ]
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such file or folder.")
-    for file in folder.iterdir():
-        if file.is_file() and not file.name.startswith(".") and ending_of(file) is not None:
-            yield file
-
-
-def _stem(file: Path) -> str:
-    ending = ending_of(file)
-    return file.name[: -len(ending)] if ending else file.stem
-
-
-def _read(
-    file: Path, window_hu: tuple[float, float], spacing_mm: float | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels in 0..1 on the axes that training saw, windowed as there.
-
-    Raises:
-        BadDataError: The file is damaged or no volume.
-    """
-    reader = reader_of(file)
-    affine: Any = reader.header(file).affine
-    voxels = reader.array(file)
-    if affine is None or voxels.ndim != 3:
-        raise BadDataError(
-            f"{file}: found shape {voxels.shape}, expected a volume with three axes and a place "
-            "in the patient."
-        )
-    frame = to_canonical(Frame(voxels.astype(np.float32), np.asarray(affine, dtype=float)))
-    is_hu = looks_like_hu(frame.voxels)
-    if spacing_mm is not None:
-        frame = resample(frame, spacing_mm)
-    low, high = window_hu if is_hu else np.percentile(frame.voxels, _PERCENTILES)
-    scaled = (frame.voxels - low) / max(float(high - low), 1e-6)
-    return np.clip(scaled, 0, 1).astype(np.float32), frame.affine

@@ -1,13 +1,13 @@
 """A whole volume through a masked network, crop by crop: embedding, reconstruction, cost."""
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
+from medssm.fields.pretraining.crops import crops_of
 from medssm.fields.pretraining.samples import grid_of
 from medssm.layers.masking import random_visible
 from medssm.losses.masked_cells import masked_cell_loss, restored
@@ -53,17 +53,6 @@ class TiledResult:
     crops: int
 
 
-def crop_starts(shape: Sequence[int], crop: Sequence[int]) -> list[tuple[int, ...]]:
-    """Where crops begin that cover a volume; where it is smaller, one crop around it."""
-    axes = []
-    for size, edge in zip(shape, crop, strict=True):
-        count = max(1, -(-size // edge))
-        room = size - edge
-        first = [round(room * i / max(1, count - 1)) for i in range(count)]
-        axes.append(first if room > 0 else [room // 2])
-    return list(itertools.product(*axes))
-
-
 @torch.no_grad()
 def through(network: nn.Module, voxels: np.ndarray, tiling: Tiling) -> TiledResult:
     """Run every crop of a volume, dense for the embedding and masked for the rest.
@@ -81,7 +70,7 @@ def through(network: nn.Module, voxels: np.ndarray, tiling: Tiling) -> TiledResu
     size = (*tiling.crop, 1)[:3]
     made, seen = voxels.copy(), np.zeros(voxels.shape, dtype=bool)
     vectors, costs = [], []
-    for index, (inside, cut) in enumerate(_crops(voxels, size)):
+    for index, (inside, cut) in enumerate(crops_of(voxels, size)):
         generator = torch.Generator().manual_seed(tiling.seed * 100_003 + index)
         visible = random_visible(1, grid, tiling.mask_ratio, generator).to(device)
         x = torch.from_numpy(cut.reshape(1, 1, *tiling.crop)).to(device)
@@ -105,24 +94,3 @@ def through(network: nn.Module, voxels: np.ndarray, tiling: Tiling) -> TiledResu
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
-
-
-Slices = tuple[slice, ...]
-
-
-def _crops(
-    voxels: np.ndarray, size: Sequence[int]
-) -> Iterator[tuple[tuple[Slices, Slices], np.ndarray]]:
-    """Crops with the place of their inner part in the volume and in themselves."""
-    for start in crop_starts(voxels.shape, size):
-        at = tuple(
-            slice(max(0, first), min(full, first + edge))
-            for first, edge, full in zip(start, size, voxels.shape, strict=True)
-        )
-        part = tuple(
-            slice(each.start - first, each.stop - first)
-            for each, first in zip(at, start, strict=True)
-        )
-        cut = np.zeros(tuple(size), dtype=np.float32)
-        cut[part] = voxels[at]
-        yield (at, part), cut

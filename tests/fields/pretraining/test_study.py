@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from medssm.core.errors import BadDataError, UsageError
 from medssm.fields.pretraining.archive import import_archive
+from medssm.fields.pretraining.crops import crop_starts
 from medssm.fields.pretraining.demo import make_scans
 from medssm.fields.pretraining.evaluate import evaluate_pretraining, sanity_figures
 from medssm.fields.pretraining.export import export_encoder
@@ -18,7 +19,6 @@ from medssm.fields.pretraining.predict import predict_pretraining
 from medssm.fields.pretraining.samples import CropSamples, grid_of
 from medssm.fields.pretraining.store import open_store
 from medssm.fields.pretraining.story import train_config, train_study
-from medssm.fields.pretraining.tiles import crop_starts
 from medssm.networks.hybrid_mamba import HybridMamba
 from medssm.runs.field import (
     EvaluateRequest,
@@ -103,7 +103,7 @@ def test_an_exported_encoder_is_a_folder_to_start_from(
     state = first.state_dict()
     assert all(torch.equal(second.state_dict()[key], state[key]) for key in moved.moved)
     with pytest.raises(UsageError, match="--to safetensors"):
-        export_encoder(ExportRequest(model, tmp_path / "out", "bundle", home))
+        export_encoder(ExportRequest(model, tmp_path / "out", "onnx", home))
 
 
 def test_another_shape_or_network_is_refused_with_the_remedy(model: Path) -> None:
