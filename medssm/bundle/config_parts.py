@@ -25,6 +25,8 @@ class Recipe:
         masked: Of each channel, whether only the object is normalised.
         intensities: Of each channel, the foreground's figures in training.
         ending: Of files, such as ".nii.gz".
+        files: Files of a case: one a channel, or one with all.
+        pictures: Whether files are pictures, not volumes.
         labels: Values of a label map, background included, the one to ignore left out.
         ignore: The value of a label map that says nothing; None where there is none.
         regions: Labels of regions in the order of painting; empty for classes.
@@ -47,17 +49,19 @@ class Recipe:
     regions: Sequence[int] = ()
     members: Sequence[Sequence[int]] = ()
     ignore: int | None = None
+    files: int = 1
+    pictures: bool = False
     batch: int = 2
     lr: float = 1e-3
 
 
 def files(recipe: Recipe) -> str:
     """The expression that lists the images, each a file or one file a channel."""
-    if len(recipe.schemes) == 1:
+    if recipe.files == 1:
         return "$sorted(glob.glob(os.path.join(@dataset_dir, '*' + @ending)))"
     return (
         f"$[[each.replace('{_FIRST}' + @ending, f'_{{i:04d}}' + @ending) for i in"
-        f" range({len(recipe.schemes)})] for each in"
+        f" range({recipe.files})] for each in"
         f" sorted(glob.glob(os.path.join(@dataset_dir, '*{_FIRST}' + @ending)))]"
     )
 
@@ -65,7 +69,7 @@ def files(recipe: Recipe) -> str:
 def pairs(recipe: Recipe) -> str:
     """The expression that pairs images with labels, which are called as the case."""
     name = "os.path.basename(each)"
-    if len(recipe.schemes) > 1:
+    if recipe.files > 1:
         name = f"os.path.basename(each[0]).replace('{_FIRST}' + @ending, @ending)"
     label = f"os.path.join(@labels_dir, {name})"
     return f"$[{{'image': each, 'label': {label}}} for each in @files]"
@@ -94,8 +98,7 @@ def image_transforms(recipe: Recipe, images: list[str], labels: Sequence[str] = 
     resampled = f"{recipe.travel}.transforms.ResampleAsPlannedd"
     common = {"spacing_mm": list(recipe.spacing_mm), "axes": list(recipe.axes)}
     transforms = [
-        at("LoadImaged", keys=keys),
-        at("EnsureChannelFirstd", keys=keys),
+        *read(recipe, keys),
         at("Transposed", keys=keys, indices=indices),
         at(
             "CropForegroundd",
@@ -110,6 +113,13 @@ def image_transforms(recipe: Recipe, images: list[str], labels: Sequence[str] = 
     if labels:
         transforms.append({"_target_": resampled, "keys": list(labels), **common, "order": 0})
     return [*transforms, at("EnsureTyped", keys=keys)]
+
+
+def read(recipe: Recipe, keys: list[str]) -> list[Config]:
+    """Files to arrays, channels first."""
+    if recipe.pictures:
+        return [{"_target_": f"{recipe.travel}.pictures.LoadPictured", "keys": keys}]
+    return [at("LoadImaged", keys=keys), at("EnsureChannelFirstd", keys=keys)]
 
 
 def _normalised(recipe: Recipe, images: list[str]) -> Config:
@@ -166,6 +176,13 @@ def restored(recipe: Recipe) -> list[Config]:
 
 def saved(recipe: Recipe) -> Config:
     """Write label maps as the images are named."""
+    if recipe.pictures:
+        return {
+            "_target_": f"{recipe.travel}.pictures.SavePictured",
+            "keys": "pred",
+            "output_dir": "@output_dir",
+            "ending": recipe.ending,
+        }
     return at(
         "SaveImaged",
         keys="pred",

@@ -10,6 +10,7 @@ from medssm.bundle.config_parts import (
     inferer,
     loader,
     pairs,
+    read,
     restored,
     saved,
     weights,
@@ -57,8 +58,7 @@ def evaluate(recipe: Recipe) -> Config:
     else:
         scored.append(at("AsDiscreted", keys=both, to_onehot=recipe.labels))
     # the label keeps its own grid, to which predictions come back
-    read = [at("LoadImaged", keys="label"), at("EnsureChannelFirstd", keys="label")]
-    steps = [*image_transforms(recipe, ["image"]), *read]
+    steps = [*image_transforms(recipe, ["image"]), *read(recipe, ["label"])]
     return {
         **config,
         "labels_dir": "$@bundle_root + '/labels'",

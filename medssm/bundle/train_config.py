@@ -17,24 +17,28 @@ def train(recipe: Recipe) -> Config:
     """configs/train.json: from pairs of images and labels to models/model.pt."""
     both = image_transforms(recipe, ["image"], ["label"])
     multi = bool(recipe.regions)
+    # a network of planes sees crops of one slice
+    planar = len(recipe.patch) < len(recipe.axes)
+    window = [1, *recipe.patch] if planar else list(recipe.patch)
     random = [
         at(
             "RandCropByPosNegLabeld",
             keys=["image", "label"],
             label_key="label",
-            spatial_size=list(recipe.patch),
+            spatial_size=window,
             pos=1,
             neg=2,
             num_samples=1,
         ),
         *(
-            at("RandFlipd", keys=["image", "label"], prob=0.5, spatial_axis=axis)
+            at("RandFlipd", keys=["image", "label"], prob=0.5, spatial_axis=axis + planar)
             for axis in recipe.mirror_axes
         ),
         at("RandScaleIntensityd", keys="image", factors=0.25, prob=0.15),
         at("RandGaussianNoised", keys="image", prob=0.1, std=0.1),
+        *([at("SqueezeDimd", keys=["image", "label"], dim=1)] if planar else []),
     ]
-    padded = at("SpatialPadd", keys=["image", "label"], spatial_size=list(recipe.patch))
+    padded = at("SpatialPadd", keys=["image", "label"], spatial_size=window)
     if multi:
         regions = f"{recipe.travel}.transforms.RegionsOfLabelsd"
         both.append({"_target_": regions, "keys": "label", "members": [*map(list, recipe.members)]})

@@ -18,6 +18,8 @@ from medssm.bundle.train_config import train
 from medssm.core.errors import BadDataError, MedssmError, UsageError
 from medssm.core.files import read_json, write_text
 from medssm.core.log import say
+from medssm.data.manifest import read_manifest
+from medssm.fields.segmentation.dataset_of_model import find_raw_folder
 from medssm.fields.segmentation.export_programs import (
     AGREEMENT,
     ENDINGS,
@@ -29,6 +31,7 @@ from medssm.fields.segmentation.trained import TrainedModel
 from medssm.fields.segmentation.validation_cases import validation_cases
 from medssm.networks import NETWORKS
 
+_PICTURES = "NaturalImage2DIO"
 _VOLUMES = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
@@ -58,12 +61,12 @@ def write_bundle(
 
     Raises:
         MedssmError: The proof failed; nothing is left at `output`.
-        UsageError: A model of pictures, which MONAI's bundles of volumes do not fit.
+        UsageError: A model of files that MONAI does not read.
     """
-    if model.file_ending not in _VOLUMES:
+    if model.file_ending not in _VOLUMES and not _of_pictures(model):
         raise UsageError(
-            f"{model.folder}: was trained on {model.file_ending} pictures; a bundle takes volumes "
-            f"({', '.join(_VOLUMES)}). Take --to pt2 or --to onnx."
+            f"{model.folder}: was trained on {model.file_ending} volumes; a bundle takes pictures "
+            f"or {', '.join(_VOLUMES)}. Take --to pt2 or --to onnx."
         )
     if prove:
         proof.check_tools()
@@ -88,7 +91,7 @@ def _fill(folder: Path, model: TrainedModel, name: str, embed: bool) -> Recipe:
     target, travel = NETWORKS[network["name"]].replace(":", "."), HOME
     if embed:
         target, travel = embed_network(network, folder / "scripts"), "scripts"
-        for file in ("inferer.py", "transforms.py"):
+        for file in ("inferer.py", "transforms.py", "pictures.py"):
             text = files("medssm.bundle.travel").joinpath(file).read_text(encoding="utf-8")
             write_text(folder / "scripts" / file, text)
     recipe = _recipe(model, {"_target_": target, **arguments}, travel)
@@ -115,7 +118,9 @@ def _recipe(model: TrainedModel, network: Mapping[str, Any], travel: str) -> Rec
                 f"{order} and planes by themselves where voxels are long."
             )
     forward = plan.plans["transpose_forward"]
-    axes = [len(forward) - 1 - axis for axis in forward]
+    pictures = _of_pictures(model)
+    # MONAI gives the axes of a volume in the order opposite to the planner's
+    axes = list(forward) if pictures else [len(forward) - 1 - axis for axis in forward]
     facts = plan.plans["foreground_intensity_properties_per_channel"]
     labels = plan.labels
     return Recipe(
@@ -131,10 +136,26 @@ def _recipe(model: TrainedModel, network: Mapping[str, Any], travel: str) -> Rec
         ending=model.file_ending,
         labels=len(labels.values) - (labels.ignore is not None),
         ignore=labels.ignore,
+        files=_files_of_a_case(model),
+        pictures=pictures,
         regions=labels.regions_class_order or (),
         members=[labels.members(each) for each in labels.foreground] if labels.has_regions else (),
         batch=plan.batch_size,
     )
+
+
+def _of_pictures(model: TrainedModel) -> bool:
+    return model.plan.plans.get("image_reader_writer") == _PICTURES
+
+
+def _files_of_a_case(model: TrainedModel) -> int:
+    """One a channel; pictures may have their colours in one file, as the training's show."""
+    if not _of_pictures(model):
+        return model.channels
+    source = find_raw_folder(model.folder)
+    if source is None:
+        return 1
+    return len(next(iter(read_manifest(source).cases.values())).images)
 
 
 def _facts(model: TrainedModel, name: str, embed: bool, divisors: tuple[int, ...]) -> Facts:
@@ -185,7 +206,7 @@ def _prove(
             PredictConfig(model=model.folder, input=inputs, output=scratch / "ours", folds=fold)
         )
         shares = {
-            case: _share(scratch, case, model.file_ending, len(model.dataset["channel_names"]))
+            case: _share(scratch, case, model.file_ending, _files_of_a_case(model))
             for case in report.done
         }
     if not shares:
@@ -209,7 +230,7 @@ def _inputs(model: TrainedModel, folder: Path, cases: int, images: Path | None) 
     folder.mkdir()
     if images is not None:
         found = sorted(images.glob(f"*{model.file_ending}"))
-        count = cases * len(model.dataset["channel_names"]) or len(found)
+        count = cases * _files_of_a_case(model) or len(found)
         for file in found[:count]:
             (folder / file.name).symlink_to(file.absolute())
         return folder
@@ -228,9 +249,9 @@ def _inputs(model: TrainedModel, folder: Path, cases: int, images: Path | None) 
     return folder
 
 
-def _share(scratch: Path, case: str, ending: str, channels: int) -> float:
+def _share(scratch: Path, case: str, ending: str, files: int) -> float:
     """The share of voxels with the same label."""
-    first = f"{case}_0000" if channels > 1 else case
+    first = f"{case}_0000" if files > 1 else case
     theirs = scratch / "monai" / f"{first}_seg{ending}"
     ours = scratch / "ours" / f"{case}{ending}"
     one, two = (SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(f)) for f in (theirs, ours))

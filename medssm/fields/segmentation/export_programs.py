@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK
+import torch
 from torch import Tensor, nn
 
 from medssm.bundle.programs import (
@@ -165,8 +166,10 @@ class _Run(nn.Module):
 
     def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        # no submodule: it has no device and no mode
+        # hidden from eval(), which a program of torch.export refuses
         self.run = [run]
+        # says on which device windows are wanted
+        self.place = nn.Parameter(torch.zeros(0), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run[0](x.contiguous())

@@ -2,15 +2,24 @@
 
 import shutil
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import SimpleITK
 from monai.bundle import ConfigParser
 
-from medssm.core.files import read_json, write_json
+from medssm.cli.main import main
+from medssm.data.manifest import read_manifest
 from medssm.fields.segmentation.export import ExportConfig, export
+from medssm.fields.segmentation.plan import PlanConfig
+from medssm.fields.segmentation.plan import plan as make_plan
 from medssm.fields.segmentation.predict import PredictConfig, predict
+from medssm.runs.workspace import open_workspace
 from tests.support.model_folder import make_model_folder
+from tests.support.pictures import make_picture_folder
+from tests.support.tiny import TINY_NETWORKS
+
+NETWORK = {"name": "lightm_unet", **TINY_NETWORKS["lightm_unet"]}
 
 
 def bundle_of(planned, folder, **wishes):
@@ -24,7 +33,7 @@ def run(bundle, name, raw, output, **changes):
     parser.read_config(str(bundle / "configs" / f"{name}.json"))
     parser.update({"bundle_root": str(bundle), "dataset_dir": str(raw / "imagesTr"),
                    "output_dir": str(output), "device": "cpu", **changes})  # fmt: skip
-    if "labels_dir" in parser.config:
+    if "labels_dir" in parser.config and "labels_dir" not in changes:
         parser["labels_dir"] = str(raw / "labelsTr")
     parser.parse(True)
     (engine,) = (key for key in ("evaluator", "train#trainer") if key in parser)
@@ -107,3 +116,31 @@ def test_regions_are_painted_and_scored_as_ours(planned_regions, tmp_path):
     np.testing.assert_allclose(found, wanted, atol=1e-3)
     trained = run(done.written, "train", raw, tmp_path / "out", epochs=1, val_interval=1)
     assert np.isfinite(trained.state.output[0]["loss"])
+
+
+@pytest.mark.parametrize("colour", [False, True], ids=["grey", "colour"])
+def test_pictures_are_read_labelled_scored_and_trained_on(colour, tmp_path):
+    source = make_picture_folder(tmp_path / "source", colour, cases=4, new=0)
+    home = tmp_path / "home"
+    assert main(["import", "folder", str(source), "--name", "Dataset011_Rings", "--home",
+                 str(home)]) == 0  # fmt: skip
+    workspace = open_workspace("Dataset011_Rings", home)
+    manifest = read_manifest(workspace.raw_folder)
+    plan = make_plan(PlanConfig(workers=1), NETWORK, manifest, workspace)
+    model = make_model_folder(plan, workspace, (0,))
+    bundle = export(ExportConfig(model, tmp_path / "Rings", prove=False)).written
+    folders = {"dataset_dir": str(source / "images"), "labels_dir": str(source / "labels")}
+    engine = run(bundle, "evaluate", source, tmp_path / "out", **folders)
+    report = predict(PredictConfig(model=model, input=source / "images", output=tmp_path / "ours"))
+    wanted = []
+    for case in report.done:
+        ours, found = (imageio.imread(tmp_path / name) for name in
+                       (f"ours/{case}.png", f"out/{case}_seg.png"))  # fmt: skip
+        assert np.mean(ours == found) >= 0.999
+        true = imageio.imread(source / "labels" / f"{case}.png")
+        wanted.append([dice(ours == k, true == k) for k in (1, 2)])
+    assert len(wanted) == 4
+    found = engine.state.metric_details["val_mean_dice"].numpy()
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+    trainer = run(bundle, "train", source, tmp_path / "out", epochs=1, val_interval=1, **folders)
+    assert np.isfinite(trainer.state.output[0]["loss"])
