@@ -24,7 +24,15 @@ def test_an_expression_is_named_with_its_place(content, place):
 
 
 def test_plain_data_passes():
-    refuse_expressions({"price": "5 $", "share": "50 %", "a": [1, None, {"target": "x"}]}, "f")
+    refuse_expressions(
+        {
+            "$schema": "https://example.org/x.json",
+            "price": "5 $",
+            "share": "50 %",
+            "a": [1, None, {"target": "x"}],
+        },
+        "f",
+    )
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\\b", "C:a", "a\0b", "a\n", 3])

@@ -11,6 +11,9 @@ from medssm.cli.main import main
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import read_json, write_json
 from medssm.fields.segmentation.nnunet.results import import_models
+from medssm.networks import NETWORKS
+from medssm.networks.nnunet import CLASS_PATH
+from medssm.training.warm_start import transfer
 from tests.support.nnunet_results import (
     make_results,
     residual_plans,
@@ -154,3 +157,43 @@ def test_what_is_no_model_is_refused(tmp_path):
     for source in (tmp_path, tmp_path / "note.txt"):
         with pytest.raises(BadDataError, match=r"Expected a model|no model of nnU-Net"):
             import_models(source, tmp_path / "home")
+
+
+def test_an_imported_model_starts_a_training(planned, tmp_path):
+    (made,) = import_models(_results(planned, tmp_path), tmp_path)
+    network = NETWORKS.build(**made.network)
+    moved = transfer(network, made.folder)
+    assert (moved.new, moved.left) == ((), {})
+    assert len(moved.moved) == len(network.state_dict())
+
+
+def test_old_plans_and_a_network_of_ours_come_in(planned, tmp_path):
+    plans = _plans(planned, "2d")
+    settings = plans["configurations"]["2d"]
+    arguments = settings["architecture"]["arch_kwargs"]
+    theirs = _results(planned, tmp_path, plans=plans)
+    depth = arguments["n_stages"]
+    settings.pop("architecture")
+    settings |= {
+        "UNet_class_name": "PlainConvUNet",
+        "UNet_base_num_features": 4,
+        "unet_max_num_features": 16,
+        "n_conv_per_stage_encoder": arguments["n_conv_per_stage"],
+        "n_conv_per_stage_decoder": arguments["n_conv_per_stage_decoder"],
+        "num_pool_per_axis": [depth - 1] * 2,
+        "pool_op_kernel_sizes": arguments["strides"],
+        "conv_kernel_sizes": arguments["kernel_sizes"],
+    }
+    write_json(theirs / "plans.json", plans)
+    with pytest.warns(UserWarning, match="old nnU-Net plans"):
+        (made,) = import_models(theirs, tmp_path)
+    assert made.network["features"] == arguments["features_per_stage"]
+    own = {"name": "unet", "channels": [4, 8], "strides": [2], "residual_units": 0}
+    ours = _plans(planned, "3d_fullres")
+    ours["configurations"]["3d_fullres"]["architecture"] = {
+        "network_class_name": CLASS_PATH,
+        "arch_kwargs": {"network": own, "strides": [[1, 1, 1]] * 3},
+        "_kw_requires_import": [],
+    }
+    (made,) = import_models(_results(planned, tmp_path, "3d_fullres", plans=ours), tmp_path)
+    assert made.network["name"] == "unet"
