@@ -8,7 +8,7 @@ from typing import Any
 from medssm.bundle.folder import unfinished
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.log import say
-from medssm.fields.segmentation.bundle import AGREEMENT
+from medssm.fields.segmentation.export_programs import AGREEMENT
 from medssm.fields.segmentation.inputs import InputCase, find_inputs
 from medssm.fields.segmentation.nnunet.result_folder import results_name, write_results
 from medssm.fields.segmentation.nnunet.stock import equal_share, link_inputs, stock_prediction
