@@ -4,6 +4,8 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from medssm.core.errors import BadDataError
 from medssm.core.extras import require
 from medssm.data.dicom.headers import EXTRA, is_dicom
@@ -51,8 +53,14 @@ def source_headers(slots: Sequence[Slot], content_of: Callable[[str], bytes]) ->
         )
     _fill_uids(headers)
     for each in headers:
-        _mend(each, slots[0])
+        _mend(each, slots[0], _distance(slots))
     return headers
+
+
+def _distance(slots: Sequence[Slot]) -> float:
+    """Of neighbouring planes, mm; a stand-in for a thickness that is not told."""
+    places = np.array([slot.plane.position for slot in slots], dtype=float)
+    return float(np.median(np.linalg.norm(np.diff(places, axis=0), axis=1)))
 
 
 def _fill_uids(headers: Sequence[Any]) -> None:
@@ -65,8 +73,12 @@ def _fill_uids(headers: Sequence[Any]) -> None:
                 setattr(each, name, made)
 
 
-def _mend(header: Any, first: Slot) -> None:
+def _mend(header: Any, first: Slot, distance_mm: float) -> None:
     valuerep = require("pydicom.valuerep", EXTRA)
+    with quiet():
+        header.decode()
+    # holds the names of patients and of labels alike
+    header.SpecificCharacterSet = "ISO_IR 192"
     for name in _EMPTY:
         if header.get(name) is None:
             setattr(header, name, "")
@@ -83,11 +95,13 @@ def _mend(header: Any, first: Slot) -> None:
     orientation = list(first.plane.orientation or ())
     if len(first.header.planes) == 1:
         header.ImageOrientationPatient = orientation
+        if header.get("SliceThickness") is None:
+            header.SliceThickness = f"{distance_mm:.8g}"
         return
-    _share(header, first, orientation)
+    _share(header, first, orientation, distance_mm)
 
 
-def _share(header: Any, first: Slot, orientation: list[float]) -> None:
+def _share(header: Any, first: Slot, orientation: list[float], distance_mm: float) -> None:
     """Say for all frames what the frames of the volume have in common."""
     dataset = require("pydicom.dataset", EXTRA).Dataset
     groups = header.get("SharedFunctionalGroupsSequence")
@@ -95,7 +109,8 @@ def _share(header: Any, first: Slot, orientation: list[float]) -> None:
     direction, measures = dataset(), dataset()
     direction.ImageOrientationPatient = orientation
     measures.PixelSpacing = list(first.plane.spacing_mm or ())
-    measures.SliceThickness = _thickness(shared, header)
+    thickness = _thickness(shared, header)
+    measures.SliceThickness = f"{thickness or distance_mm:.8g}"
     shared.PlaneOrientationSequence = [direction]
     shared.PixelMeasuresSequence = [measures]
     header.SharedFunctionalGroupsSequence = [shared]

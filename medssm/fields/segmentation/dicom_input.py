@@ -1,6 +1,5 @@
 """DICOM as input of a prediction: files of a folder or zip as cases, a note for every series."""
 
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Literal
 from medssm.core.archives import ArchiveLimits, is_archive, unpack
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.extras import require
-from medssm.core.files import RECORDS, TEMPORARY_MARK
+from medssm.core.files import RECORDS, TEMPORARY_MARK, digest
 from medssm.core.log import say
 from medssm.data.dicom.headers import EXTRA
 from medssm.data.dicom.scan import any_dicom, files_below, is_dicom_file, scan_files
@@ -94,17 +93,24 @@ class DicomStudy:
     chosen: tuple[ChosenSeries, ...] = ()
     notes: tuple[SeriesNote, ...] = field(default=())
 
-    def told(self, done: Sequence[str], failed: Mapping[str, str]) -> tuple[SeriesNote, ...]:
+    def told(
+        self, done: Sequence[str], skipped: Sequence[str], failed: Mapping[str, str]
+    ) -> tuple[SeriesNote, ...]:
         """The notes of all series after a prediction.
 
         Args:
             done: Cases that were predicted now.
+            skipped: Cases that were there.
             failed: Cases that could not be, with the reason.
         """
+        actions = {
+            **dict.fromkeys(done, "predicted"),
+            **dict.fromkeys(skipped, "there already"),
+            **{name: f"failed: {problem}" for name, problem in failed.items()},
+        }
         notes = []
         for case in self.chosen:
-            action = "predicted" if case.name in done else "there already"
-            action = f"failed: {failed[case.name]}" if case.name in failed else action
+            action = actions.get(case.name, "not asked for")
             for index, volume in enumerate(case.channels):
                 more = f" as channel {index} of {case.name}" if len(case.channels) > 1 else ""
                 notes.append(describe(volume, action + more))
@@ -135,7 +141,7 @@ def dicom_files(
         files = [Path(path) for path in source]
         yield files if any_dicom(files) else None
     elif is_archive(source):
-        folder = scratch / f"{TEMPORARY_MARK}{secrets.token_hex(4)}-zip"
+        folder = passing_folder(scratch, output, "zip")
         try:
             say("unpacking the zip")
             files = unpack(source, folder, limits=_limits(scratch))
@@ -169,11 +175,14 @@ def _holds_images(source: Path, ending: str) -> bool:
     return any(not path.name.startswith(".") and not is_dicom_file(path) for path in found)
 
 
-def remove_leftovers(scratch: Path) -> None:
-    """Delete what a killed run unpacked: it may hold names of patients."""
-    for folder in scratch.glob(f"{TEMPORARY_MARK}*"):
-        if folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
+def passing_folder(scratch: Path, output: Path, use: str) -> Path:
+    """A folder for as long as a prediction runs, of its own for every output folder.
+
+    What a killed run left there is deleted: it may hold names of patients.
+    """
+    folder = scratch / f"{TEMPORARY_MARK}{digest(str(output.resolve()))[:8]}-{use}"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def find_dicom_cases(

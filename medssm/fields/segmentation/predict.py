@@ -1,6 +1,5 @@
 """How segmentation predicts: images of any folder, with the networks of a model folder."""
 
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Any
 
 from medssm import __version__
 from medssm.core.errors import BadDataError, UsageError
-from medssm.core.files import RECORDS, TEMPORARY_MARK, remove_temporaries, write_json
+from medssm.core.files import RECORDS, remove_temporaries, write_json
 from medssm.core.log import say, warn
 from medssm.data.dicom.segmentation_object import Author
 from medssm.fields.segmentation.dicom_case import Objects
@@ -20,7 +19,7 @@ from medssm.fields.segmentation.dicom_input import (
     ModelFacts,
     dicom_files,
     find_dicom_cases,
-    remove_leftovers,
+    passing_folder,
 )
 from medssm.fields.segmentation.folder_prediction import (
     PredictReport,
@@ -83,7 +82,7 @@ def predict(config: PredictConfig) -> PredictReport:
     remove_temporaries(config.output)
     with _study(config, model) as study:
         report, told = _predict_parts(config, model, study)
-    series = study.told(report.done, report.failed)
+    series = study.told(report.done, report.skipped, report.failed)
     if any(note.fault for note in series):
         report = replace(report, exit_code=max(report.exit_code, BadDataError.exit_code))
     report = replace(report, series=series)
@@ -141,12 +140,11 @@ def _study(config: PredictConfig, model: TrainedModel) -> Iterator[DicomStudy]:
         yield DicomStudy()
         return
     scratch = Path(config.scratch or config.output / RECORDS)
-    remove_leftovers(scratch)
     with dicom_files(config.input, model.file_ending, config.output, scratch) as files:
         if files is None:
             yield DicomStudy()
             return
-        staged = scratch / f"{TEMPORARY_MARK}{secrets.token_hex(4)}-dicom"
+        staged = passing_folder(scratch, config.output, "dicom")
         author = Author(
             str(model.content["network"]["name"]), __version__, model.digest(tuple(model.weights))
         )

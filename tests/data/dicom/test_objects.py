@@ -281,18 +281,23 @@ def test_odd_and_absent_values_of_the_source_do_not_stop_an_object(tmp_path):
         dataset.PatientBirthDate = "00000000"
         dataset.add_new((0x0009, 0x0010), "LO", "SOMEONE")
         dataset.add_new((0x0009, 0x1001), "OB", b"private")
-        del dataset.FrameOfReferenceUID, dataset.PatientName
+        del dataset.FrameOfReferenceUID, dataset.SliceThickness
+        dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 100", "Müller^Jörg"
 
     with pydicom.config.disable_value_validation():
         write_series(tmp_path / "s", phantom(1, (9, 8, 7)), "s", change=odd, StudyInstanceUID="")
     planes, sources = planes_of(stack_of(tmp_path / "s"), np.ones((9, 8, 7), dtype=np.uint8))
-    write_segmentation(tmp_path / "seg", planes, sources, {"liver": (1,)}, AUTHOR)
-    assert write_structures(tmp_path / "rt", planes, sources, {"liver": (1,)}, AUTHOR)
+    segments = {"肝臓": (1,)}
+    write_segmentation(tmp_path / "seg", planes, sources, segments, AUTHOR)
+    assert write_structures(tmp_path / "rt", planes, sources, segments, AUTHOR)
+    assert pydicom.dcmread(tmp_path / "seg").SegmentSequence[0].SegmentLabel == "肝臓"
+    assert pydicom.dcmread(tmp_path / "rt").StructureSetROISequence[0].ROIName == "肝臓"
     for name in ("seg", "rt"):
         made = pydicom.dcmread(tmp_path / name)
         assert made.StudyInstanceUID
         assert made.FrameOfReferenceUID
         assert not any(element.tag.is_private for element in made)
+        assert str(made.PatientName) == "Müller^Jörg"
     assert seg_labels(tmp_path / "seg", planes).all()
 
 

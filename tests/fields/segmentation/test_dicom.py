@@ -17,6 +17,7 @@ from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import TEMPORARY_MARK, read_json
 from medssm.data.manifest import read_manifest
 from medssm.fields.segmentation.dicom_channels import expected_modalities
+from medssm.fields.segmentation.dicom_input import passing_folder
 from medssm.fields.segmentation.plan import PlanConfig, plan
 from medssm.fields.segmentation.predict import PredictConfig, predict
 from medssm.runs.workspace import open_workspace
@@ -253,10 +254,25 @@ def test_a_missing_slice_is_in_the_label_map_and_not_in_the_seg(ct_model, tmp_pa
 
 def test_leftovers_of_a_killed_run_are_deleted(ct_model, tmp_path):
     write_series(tmp_path / "in", phantom(1, SHAPE), "s")
-    left = tmp_path / "out/.medssm" / f"{TEMPORARY_MARK}00000000-zip"
-    write_series(left, phantom(1, SHAPE), "s")
-    run(ct_model, tmp_path / "in", tmp_path / "out")
+    scratch = tmp_path / "scratch"
+    left = passing_folder(scratch, tmp_path / "out", "dicom")
+    other = passing_folder(scratch, tmp_path / "elsewhere", "dicom")
+    for folder in (left, other):
+        write_series(folder, phantom(1, SHAPE), "s")
+    run(ct_model, tmp_path / "in", tmp_path / "out", scratch=scratch)
     assert not left.exists()
+    # that of a run into another folder, which may still be at it
+    assert other.exists()
+
+
+def test_a_series_that_was_not_asked_for_is_told_as_such(ct_model, tmp_path):
+    for name in ("a", "b"):
+        write_series(tmp_path / "in" / name, phantom(1, SHAPE), name)
+    names = sorted(run(ct_model, tmp_path / "in", tmp_path / "out", home=tmp_path).done)
+    report = run(ct_model, tmp_path / "in", tmp_path / "new", cases=names[0], home=tmp_path)
+    assert {note.series: note.action for note in report.series} == {
+        names[0]: "predicted", names[1]: "not asked for",
+    }  # fmt: skip
 
 
 def test_a_mixed_folder_of_images_and_dicom_is_the_images(ct_model, tmp_path):
