@@ -164,6 +164,7 @@ def _answer(
     command = f"nnUNetv2_train {folder.name} {first} 0 -p {plans['plans_name']}"
     lines += [
         f"export nnUNet_preprocessed={shlex.quote(str(folder.parent))}",
+        "export nnUNet_results=RESULTS",
         command,
         "with our optimiser, schedule and number format:",
         f"export nnUNet_extTrainer={shlex.quote(str(FOLDER))}",
