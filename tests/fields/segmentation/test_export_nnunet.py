@@ -5,11 +5,13 @@ import sys
 import pytest
 import torch
 
+from medssm.cli.main import main
 from medssm.core.errors import BadDataError, MedssmError, UsageError
 from medssm.core.files import read_json
 from medssm.fields.segmentation import export_nnunet
 from medssm.fields.segmentation.export import ExportConfig, export
 from medssm.fields.segmentation.nnunet.stock import equal_share
+from medssm.fields.segmentation.trained import open_model
 from medssm.networks.nnunet import CLASS_PATH
 from tests.support.model_folder import fold_network, make_model_folder
 
@@ -80,6 +82,17 @@ def test_the_stock_trainer_loads_the_checkpoint(proven, planned, tmp_path, monke
     assert trainer.current_epoch == trainer.num_epochs
     weights = fold_network(planned.plan, 0).state_dict()
     assert all(torch.equal(trainer.network.network.state_dict()[k], v) for k, v in weights.items())
+
+
+def test_what_went_out_comes_back_as_it_was(proven, planned, tmp_path) -> None:
+    assert main(["import", "nnunet-model", str(proven.written), "--home", str(tmp_path)]) == 0
+    model = open_model(tmp_path / "results" / "Dataset007_Blobs" / CONFIGURATION)
+    for fold in ("0", "1"):
+        ours = fold_network(planned.plan, fold).state_dict()
+        back = model.network([fold]).state_dict()
+        assert back.keys() == ours.keys()
+        assert all(torch.equal(back[key], value) for key, value in ours.items())
+    assert model.mirror_axes == (0, 1, 2)
 
 
 def test_another_answer_of_nnunet_refuses_the_export(model, tmp_path, monkeypatch) -> None:
