@@ -3,6 +3,7 @@
 import secrets
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from torch import nn
 from medssm.bundle import proof
 from medssm.bundle.metadata import check_metadata
 from medssm.core.errors import UsageError
-from medssm.core.files import TEMPORARY_MARK, write_json, write_text
+from medssm.core.files import TEMPORARY_MARK, atomic_path, write_json, write_text
 from medssm.core.log import say
 from medssm.core.resources import licence_text
 
+_ZIP = ".zip"
 # what MONAI reads beside a configuration, and misses aloud: everything to the screen
 _LOGGING = """\
 [loggers]
@@ -72,24 +74,41 @@ def check_free(output: Path, force: bool) -> None:
         return
     if not force:
         raise UsageError(f"{output}: is there already; name another, or take --force.")
-    if not (output / "configs" / "metadata.json").is_file():
+    if output.suffix != _ZIP and not (output / "configs" / "metadata.json").is_file():
         what = "a folder" if output.is_dir() else "a file"
         raise UsageError(f"{output}: is {what} and no bundle; it is not removed. Name another.")
 
 
 @contextmanager
 def unfinished(output: Path) -> Iterator[Path]:
-    """A folder beside the output, put in its place once it is whole; else nothing is left."""
+    """A folder beside the output, put in its place once it is whole; else nothing is left.
+
+    An output that ends in .zip becomes an archive, which unpacks into a folder of its name.
+    """
     output = output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f"{TEMPORARY_MARK}{secrets.token_hex(4)}-{output.name}")
     try:
         yield folder
+        if output.suffix == _ZIP:
+            _pack(folder, output)
+            return
         if output.exists():
             shutil.rmtree(output)
         folder.rename(output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def bundle_name(output: Path) -> str:
+    """What a bundle is called: its folder, packed or not."""
+    return output.stem if output.suffix == _ZIP else output.name
+
+
+def _pack(folder: Path, output: Path) -> None:
+    with atomic_path(output) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as out:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            out.write(file, f"{output.stem}/{file.relative_to(folder).as_posix()}")
 
 
 def put_together(

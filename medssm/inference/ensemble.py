@@ -18,6 +18,9 @@ class Ensemble(nn.Module):
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        divisors = getattr(networks[0], "divisors", None)
+        if divisors is not None:
+            self.divisors = tuple(divisors)
 
     def forward(self, patches: Tensor) -> Tensor:
         """Mean logits.

@@ -11,7 +11,7 @@ import SimpleITK
 from medssm.bundle import configs, proof
 from medssm.bundle.config_parts import HOME, Recipe
 from medssm.bundle.embed import embed_network
-from medssm.bundle.folder import Parts, checked, fill, unfinished
+from medssm.bundle.folder import Parts, bundle_name, checked, fill, unfinished
 from medssm.bundle.metadata import Facts, metadata
 from medssm.bundle.readme import bundle_readme
 from medssm.bundle.train_config import train
@@ -49,7 +49,7 @@ def write_bundle(
 
     Args:
         model: The model, one fold of it.
-        output: The bundle's folder; one that is there makes way.
+        output: The bundle's folder, or a .zip of it; one that is there makes way.
         embed: Whether the network's code goes along.
         prove: Whether MONAI predicts cases, compared with our own labels.
         cases: How many; 0 takes all.
@@ -70,8 +70,9 @@ def write_bundle(
         )
     if prove:
         proof.check_tools()
+    name = bundle_name(output)
     with unfinished(output) as folder:
-        recipe = _fill(folder, model, output.name, embed)
+        recipe = _fill(folder, model, name, embed)
         figures: dict[str, Any] = {"proven": False}
         if prove:
             say("MONAI checks the bundle and predicts with it.")
@@ -80,7 +81,7 @@ def write_bundle(
             for kind in ("pt2", "onnx"):
                 found = programs.write(kind, folder / "models" / f"model{ENDINGS[kind]}")
                 figures |= {f"{kind}_{name}": value for name, value in found.items()}
-        text = bundle_readme(output.name, recipe, _card(model), figures, embed)
+        text = bundle_readme(name, recipe, _card(model), figures, embed)
         write_text(folder / "docs" / "README.md", text)
     return figures, [f"{name}: {value}" for name, value in figures.items()]
 

@@ -27,7 +27,7 @@ class ExportConfig:
         kind: What to write.
         embed: Whether the network's code goes into the bundle.
         overwrite: Whether a bundle or file that is there makes way, once the new one is proven.
-        fold: Which fold; None takes the only one there is.
+        fold: Which fold; None takes all where the export can hold them, else the only one.
         checkpoint: The weights of the end of training, or those that validated best.
         size: Spatial size to trace a program with; None takes the patch.
         tolerance: Largest difference of logits that an exported program may show.
@@ -67,15 +67,15 @@ def export(config: ExportConfig) -> Exported:
     """Write a model in another program's form, and prove that it answers as ours.
 
     Raises:
-        UsageError: Several folds and none chosen, a size that does not fit, an output that is
-            there already.
+        UsageError: Several folds and none chosen where only one can be held, a size that does
+            not fit, an output that is there already.
         MedssmError: The proof failed; nothing is left at the output.
     """
     if config.kind == "nnunet":
         return _nnunet(config)
     if config.plans_name is not None:
         raise UsageError("plans_name belongs to --to nnunet.")
-    model = _one_fold(config)
+    model = _opened(config)
     if config.kind == "bundle":
         check_free(config.output, config.overwrite)
         facts, lines = write_bundle(
@@ -108,13 +108,14 @@ def _nnunet(config: ExportConfig) -> Exported:
     return Exported(written, facts, tuple(lines))
 
 
-def _one_fold(config: ExportConfig) -> TrainedModel:
+def _opened(config: ExportConfig) -> TrainedModel:
     model = open_model(config.model, None if config.fold is None else [config.fold],
                        config.checkpoint)  # fmt: skip
-    if len(model.weights) > 1:
+    if len(model.weights) > 1 and config.kind not in ENDINGS:
         names = ", ".join(model.weights)
         raise UsageError(
-            f"{config.model}: has the folds {names}; an export holds one network. Take fold=N."
+            f"{config.model}: has the folds {names}; this export holds one network. Take fold=N, "
+            "or --to pt2 or --to onnx, which hold all."
         )
     return model
 

@@ -55,7 +55,7 @@ class Programs:
     """The programs of one model, from one trace and one prediction of ours.
 
     Args:
-        model: One fold of a model.
+        model: Of several folds the mean of the logits.
         wish: How they are made and proven.
     """
 
@@ -80,7 +80,8 @@ class Programs:
             channels, ending = self.model.channels, self.model.file_ending
             return find_inputs(self.wish.images, channels, ending)[0]
         try:
-            ((_, held),) = validation_cases(self.model, None)
+            # of several folds any held-back case will do: both sides average all of them
+            _, held = next(validation_cases(self.model, None))
         except BadDataError as error:
             raise BadDataError(
                 f"{error} For the proof give images=FOLDER, or prove=false to go without it."

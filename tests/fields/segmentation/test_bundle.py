@@ -3,16 +3,19 @@
 import shutil
 
 import imageio.v3 as imageio
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
 from monai.bundle import ConfigParser
 
 from medssm.cli.main import main
+from medssm.core.files import read_json, write_json
 from medssm.data.manifest import read_manifest
 from medssm.fields.segmentation.export import ExportConfig, export
 from medssm.fields.segmentation.plan import PlanConfig
 from medssm.fields.segmentation.plan import plan as make_plan
+from medssm.fields.segmentation.plan_file import read_plan
 from medssm.fields.segmentation.predict import PredictConfig, predict
 from medssm.runs.workspace import open_workspace
 from tests.support.model_folder import make_model_folder
@@ -98,6 +101,55 @@ def test_train_writes_weights_that_inference_loads(classes, planned, tmp_path):
     run(bundle, "inference", raw, tmp_path / "out", ckpt_path=str(after))
     assert len(list((tmp_path / "out").glob("*_seg.nii.gz"))) == 4
     assert before.read_bytes() != after.read_bytes()
+
+
+def test_a_zip_unpacks_into_a_folder_of_its_name(classes, tmp_path):
+    _, model = classes
+    done = export(ExportConfig(model, tmp_path / "Packed.zip", prove=False, embed=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["Packed.zip"]
+    shutil.unpack_archive(done.written, tmp_path / "there")
+    (folder,) = (tmp_path / "there").iterdir()
+    assert folder.name == "Packed"
+    assert read_json(folder / "configs" / "metadata.json")["name"] == "Packed"
+    own = {path.name for path in (folder / "scripts").glob("*.py")}
+    assert own == {"__init__.py", "inferer.py", "transforms.py", "pictures.py"}
+
+
+def test_voxels_that_a_label_leaves_open_are_not_scored(classes, planned, tmp_path):
+    """What is left open counts as right, whatever is predicted there; training is left out."""
+    _, model = classes
+    model = shutil.copytree(model, tmp_path / "model")
+    content = read_json(model / "dataset.json")
+    content["labels"]["ignore"] = 3
+    write_json(model / "dataset.json", content)
+    raw = shutil.copytree(planned.workspace.raw_folder, tmp_path / "raw")
+    ours = our_labels(model, raw, tmp_path / "ours")
+    for file in (raw / "labelsTr").glob("*.nii.gz"):
+        image = nibabel.load(file)
+        label = np.asarray(image.dataobj).copy()
+        label[:, :12] = 3
+        nibabel.save(nibabel.Nifti1Image(label, image.affine, image.header), file)
+    bundle = export(ExportConfig(model, tmp_path / "Open", prove=False)).written
+    assert not (bundle / "configs" / "train.json").exists()
+    engine = run(bundle, "evaluate", raw, tmp_path / "out")
+    true = {case: read(raw / "labelsTr" / f"{case}.nii.gz") for case in ours}
+    wanted = [
+        [dice((ours[c] == k) & (true[c] != 3), true[c] == k) for k in (1, 2)] for c in sorted(ours)
+    ]
+    found = engine.state.metric_details["val_mean_dice"].numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_a_network_of_planes_labels_volumes_and_is_trained_on_them(planned, tmp_path):
+    plan = read_plan(planned.workspace.plans_file(planned.plan.plans_name), "2d")
+    model = make_model_folder(plan, planned.workspace, (0,), run="planes")
+    bundle = export(ExportConfig(model, tmp_path / "Planes", prove=False)).written
+    raw = planned.workspace.raw_folder
+    run(bundle, "inference", raw, tmp_path / "out")
+    for case, label in our_labels(model, raw, tmp_path / "ours").items():
+        assert np.mean(read(tmp_path / "out" / f"{case}_0000_seg.nii.gz") == label) >= 0.999
+    trainer = run(bundle, "train", raw, tmp_path / "out", epochs=1, val_interval=1)
+    assert np.isfinite(trainer.state.output[0]["loss"])
 
 
 def test_regions_are_painted_and_scored_as_ours(planned_regions, tmp_path):
