@@ -46,15 +46,20 @@ def main() -> None:
     parser.add_argument("--start", choices=STARTS, action="append", help="only this one")
     asked = parser.parse_args()
     torch.set_num_threads(THREADS)
-    rows = {(row["network"], row["weights"]): row for row in _before()}
     for name in asked.network or SIZES:
         for start in asked.start or STARTS:
-            rows[name, start] = row = measure(name, start)
+            row = measure(name, start)
             print(row, flush=True)
+            _write(row)
+    tables.write()
+
+
+def _write(new: dict[str, Any]) -> None:
+    """Put a row in its place among those that are there."""
+    rows = {(row["network"], row["weights"]): row for row in [*_before(), new]}
     order = [rows[key] for key in sorted(rows, key=lambda key: (list(SIZES).index(key[0]), key))]
     result = {"what": __doc__.splitlines()[0], "rows": order}
     FILE.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    tables.write()
 
 
 def build(name: str, start: str) -> nn.Module:

@@ -330,4 +330,5 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "bag_layer": _bag_layer,
     "recurrent_units": _recurrent_units,
     "reconstruction_cost": _reconstruction_cost,
+    "exports": _exports,
 }
