@@ -37,19 +37,28 @@ def list_records(dataset_dir: str, labels_file: str | None = None) -> list[dict[
             record's own header count.
 
     Raises:
-        BadDataError: There is no record.
+        BadDataError: There is no record, or the table has other columns.
     """
     place = Path(dataset_dir)
     files = find_inputs(place)
     names = case_names(files, place if place.is_dir() else place.parent)
-    told: dict[str, str] = {}
-    if labels_file is not None and Path(labels_file).is_file():
-        with Path(labels_file).open(newline="", encoding="utf-8-sig") as stream:
-            told = {row["record"]: row["codes"] for row in csv.DictReader(stream)}
+    given = labels_file is not None and Path(labels_file).is_file()
+    told = _told_codes(Path(str(labels_file))) if given else {}
     return [
         {"image": str(file), "case": name, **_codes(file, told)}
         for file, name in zip(files, names, strict=True)
     ]
+
+
+def _told_codes(file: Path) -> dict[str, str]:
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream)
+        if not {"record", "codes"} <= set(reader.fieldnames or ()):
+            raise BadDataError(
+                f"{file}: has the columns {', '.join(reader.fieldnames or ('none',))}. Expected "
+                "record, codes."
+            )
+        return {row["record"]: row["codes"] for row in reader}
 
 
 def _codes(file: Path, told: Mapping[str, str]) -> dict[str, str]:

@@ -143,22 +143,23 @@ def _fine_tuning(encoder: Mapping[str, Any], embed: bool) -> tuple[str, ...]:
     network = dict(encoder["encoder"])
     row = NETWORKS[network.pop("name")]
     module, _, name = row.partition(":")
-    # hybrid_mamba holds its encoder as a part of that name, the others in themselves
-    prefix = "" if encoder["encoder"]["name"] == "hybrid_mamba" else "encoder."
+    # hybrid_mamba holds its encoder as a part of that name, the others are their own
+    itself = encoder["encoder"]["name"] != "hybrid_mamba"
     place = {key: encoder[key] for key in ("spatial_dims", "in_channels")}
     known = parameters_of(NETWORKS.load(str(encoder["encoder"]["name"])))
     own = {key: value for key, value in place.items() if key in known}
     words = {**own, **network, "out_channels": 2}
-    arguments = ", ".join(f"{key}={value!r}" for key, value in words.items())
+    arguments = "".join(f"    {key}={value!r},\n" for key, value in words.items())
+    stripped = 'weights = {key.removeprefix("encoder."): each for key, each in weights.items()}\n'
     return (
         "There is no `train.json`: what comes after the encoder is the task's. The segmentation "
         "network that the encoder belongs to takes its weights, and learns the rest:",
         "```python\n"
         "import torch\n"
         f"from {_called(module, embed)} import {name}\n\n"
-        f"network = {name}({arguments})\n"
+        f"network = {name}(\n{arguments})\n"
         'weights = torch.load("models/model.pt", weights_only=True)\n'
-        f'weights = {{key.removeprefix("{prefix}"): value for key, value in weights.items()}}\n'
+        f"{stripped if itself else ''}"
         "left = network.load_state_dict(weights, strict=False)\n"
         "assert not left.unexpected_keys\n"
         "```",

@@ -170,3 +170,18 @@ def test_a_write_that_does_not_fit_leaves_nothing(tmp_path):
     with pytest.raises(BadArgumentError, match="did you mean 'clam'"):
         write_bag(tmp_path / "a.h5", FEATURES, COORDS, layout="clan")
     assert not list(tmp_path.iterdir())
+
+
+def test_arrays_of_numpy_are_a_bag_and_objects_are_not_opened(tmp_path):
+    np.savez(tmp_path / "a.npz", features=FEATURES, coords=COORDS)
+    bag = read_bag(tmp_path / "a.npz", width=6)
+    assert np.array_equal(bag.features, FEATURES)
+    assert np.array_equal(bag.coords, COORDS)
+    assert bag_header(tmp_path / "a.npz").count == 70
+    assert list(find_bags(tmp_path)) == ["a"]
+    np.savez(tmp_path / "b.npz", features=np.array([{"a": 1}], dtype=object))
+    np.savez(tmp_path / "c.npz", coords=COORDS)
+    (tmp_path / "d.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100])
+    for name, told in (("b", "objects are not opened"), ("c", "no array features"), ("d", "npz")):
+        with pytest.raises(BadDataError, match=told):
+            read_bag(tmp_path / f"{name}.npz")

@@ -24,7 +24,7 @@ from medssm.networks import ECG_NETWORKS
 from medssm.runs.answer import Answer
 from medssm.runs.field import ExportRequest
 from medssm.training.checkpoints import WEIGHTS, write_weights
-from tests.support.bundles import run_config
+from tests.support.bundles import missing_properties, run_config
 
 NETWORK: dict[str, Any] = {
     "name": "ecg_mamba", "out_channels": 3, "length": 200, "width": 16, "depth": 1,
@@ -124,8 +124,17 @@ def test_evaluation_and_training_run(bundle: Path, records: Path, tmp_path: Path
         after = torch.load(bundle / "models" / "model_trained.pt", weights_only=True)
         assert any(not torch.equal(after[name], before[name]) for name in before)
         assert parser.get_parsed_content("train::trainer").state.epoch == 1
+        for name, kind in (("inference", "infer"), ("evaluate", "infer"), ("train", "train")):
+            assert missing_properties(bundle, name, kind, **given) == []
     finally:
         (tmp_path / "cut.npy").rename(records / "cut.npy")
+
+
+def test_a_table_of_labels_without_its_columns_is_refused(records: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("name,codes\na,1\n", encoding="utf-8")
+    with pytest.raises(BadDataError, match="record, codes"):
+        list_records(str(records), str(labels))
 
 
 def test_another_answer_refuses_the_bundle(

@@ -11,7 +11,7 @@ from medssm.cli.main import main
 from medssm.core.files import read_json, write_json
 from medssm.data.bags import read_bag, read_slide_table
 from tests.support.bags import make_study
-from tests.support.bundles import run_config
+from tests.support.bundles import missing_properties, run_config
 
 COMMON = (
     "planner.folds=2", "planner.validation=false", "trainer.max_epochs=1", "batch_size=4",
@@ -110,6 +110,8 @@ def test_survival_of_patients_is_evaluated_and_learnt(times, tmp_path):
             assert float(rows[name][key]) == pytest.approx(case["row"][key], abs=1e-6)
     assert "val_concordance" in (tmp_path / "out" / "metrics.csv").read_text(encoding="utf-8")
     run_config(bundle, "train", epochs=1, **given)
+    for name, kind in (("inference", "infer"), ("evaluate", "infer"), ("train", "train")):
+        assert missing_properties(bundle, name, kind, **given) == []
     before, after = (
         torch.load(bundle / "models" / f"{name}.pt", weights_only=True)
         for name in ("model", "model_trained")
