@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from medssm import __version__
 from medssm.core.files import write_text
 from medssm.core.registry import Table
 from medssm.layers.mixers import MIXERS
@@ -127,7 +128,9 @@ def _named(text: str, file: Path) -> list[str]:
 def _renamed(text: str, module: str) -> str:
     if module == PACKAGE:
         # the package's own face offers training and prediction, which stay at home
-        return '"""Networks of medssm, copied into this bundle."""\n'
+        return (
+            f'"""Networks of medssm, copied into this bundle."""\n\n__version__ = "{__version__}"\n'
+        )
     text = _NAMESPACE.sub("medssm_embedded", text).replace(*_EXTRA)
     text = re.sub(rf"\b(from|import) {PACKAGE}\b", rf"\1 {TARGET}", text)
     return re.sub(rf"([\"']){PACKAGE}\.(?=[\w.]+[:\"'])", rf"\1{TARGET}.", text)

@@ -69,10 +69,12 @@ def export(request: ExportRequest) -> Answer:
         UsageError: Another kind, a wrong key, or a file that is there already.
         MedssmError: The proof failed; nothing is left at the output.
     """
+    if request.kind == "bundle":
+        return _bundle(request)
     if request.kind not in ENDINGS or request.embed:
         raise UsageError(
-            f"--to {request.kind}: models of reconstruction are exported to {', '.join(ENDINGS)}"
-            "; --embed belongs to bundles."
+            f"--to {request.kind}: models of reconstruction are exported to bundle, "
+            f"{', '.join(ENDINGS)}; --embed belongs to bundles."
         )
     config: ExportConfig = make(ExportConfig, parse_values(request.overrides), "export")
     output = _free(request)
@@ -93,6 +95,19 @@ def export(request: ExportRequest) -> Answer:
     write_json(beside, facts)
     lines = [f"{name}: {value}" for name, value in facts.items()]
     return Answer(facts, lines, [output, beside])
+
+
+def _bundle(request: ExportRequest) -> Answer:
+    """A MONAI bundle, proven beside predict."""
+    from medssm.bundle.folder import check_free
+    from medssm.fields.reconstruction.bundle import BundleConfig, write_bundle
+
+    config: BundleConfig = make(BundleConfig, parse_values(request.overrides), "export")
+    check_free(request.output, request.force)
+    model = open_model(request.model, config.fold, config.checkpoint)
+    facts = {"kind": "bundle"} | write_bundle(model, request.output, request.embed, config)
+    lines = [f"{name}: {value}" for name, value in facts.items()]
+    return Answer(facts, lines, [request.output])
 
 
 def _free(request: ExportRequest) -> Path:

@@ -211,10 +211,14 @@ def _facts(
 ) -> dict[str, Any]:
     """What makes two runs the same run."""
     parts = ("network", "loss", "optimizer", "schedule", "sampling", "simulation", "split")
+    prepared = plain(preparation)
+    if prepared["maps"] == "centre":
+        # runs from before there was a choice go on
+        del prepared["maps"]
     return {
         **{name: plain(getattr(config, name)) for name in parts},
         "supervision": supervision,
-        "preparation": plain(preparation),
+        "preparation": prepared,
         "batch_size": config.batch_size,
         "seed": config.seed,
         "fold": config.fold,

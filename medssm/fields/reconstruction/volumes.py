@@ -262,7 +262,7 @@ def _finish(
         with np.load(parts / f"{index:05d}.npz") as stored:
             for name in ("magnitude", "complex", "uncertainty"):
                 if name in stored.files:
-                    stacks.setdefault(name, []).append(_cropped(stored[name], (height, width)))
+                    stacks.setdefault(name, []).append(cropped(stored[name], (height, width)))
     whole = {name: np.stack(each) for name, each in stacks.items()}
     written = write_reconstruction(
         config.output / volume.name,
@@ -284,7 +284,8 @@ def _finish(
             "mask": str(mask_file.relative_to(config.output))}  # fmt: skip
 
 
-def _cropped(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def cropped(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The centre of an image; a side that is shorter than wanted stays."""
     height, width = (min(want, have) for want, have in zip(size, image.shape, strict=True))
     top, left = image.shape[0] // 2 - height // 2, image.shape[1] // 2 - width // 2
     return image[top : top + height, left : left + width]

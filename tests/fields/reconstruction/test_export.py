@@ -9,10 +9,16 @@ from safetensors.torch import load_file
 
 from medssm.core.errors import UsageError
 from medssm.core.files import read_json, write_json
+from medssm.fields.reconstruction.demo import make_scans
 from medssm.fields.reconstruction.masks_of_cases import fixed
 from medssm.fields.reconstruction.model_folder import open_model
 from medssm.fields.reconstruction.preparation import Preparation, prepare
 from medssm.fields.reconstruction.stages import FIELD
+from medssm.fields.reconstruction.travel import (
+    ReadKspaced,
+    SaveReconstructiond,
+    list_volumes,
+)
 from medssm.mri.coils import rss
 from medssm.mri.fourier import ifft2
 from medssm.mri.undersampling import draw_mask
@@ -153,3 +159,30 @@ def test_weights_alone_and_what_is_refused(tmp_path):
         _export(model, tmp_path / "b", "nnunet")
     with pytest.raises(UsageError, match="size"):
         _export(model, tmp_path / "p", "pt2", "size=[8,8]")
+
+
+def test_a_bundle_without_medssm_gives_what_predict_gives(tmp_path):
+    model = make_model(tmp_path / "model", num_steps=1, refinement_pools=1)
+    answer = FIELD.export(ExportRequest(model, tmp_path / "bundle", "bundle", tmp_path, embed=True))
+    assert answer.facts["proven"] is True
+    assert answer.facts["volumes"] == 2
+    assert answer.facts["largest_difference_of_a_pixel"] < 1e-5
+    assert "reconstruction" in (tmp_path / "bundle" / "docs" / "README.md").read_text()
+    with pytest.raises(UsageError, match="there already"):
+        FIELD.export(ExportRequest(model, tmp_path / "bundle", "bundle", tmp_path))
+
+
+def test_a_file_that_cannot_be_read_costs_itself_in_a_bundle(tmp_path):
+    (tmp_path / "cut.h5").write_bytes(b"nothing")
+    read = ReadKspaced("image", {}, centred=True)
+    case = read({"image": str(tmp_path / "cut.h5"), "case": "cut"})
+    assert "cut.h5" in case["problem"]
+    told = SaveReconstructiond("pred", str(tmp_path / "out"))({**case, "pred": case["image"]})
+    assert told["answer"]["rows"] == []
+
+
+def test_a_bundle_refuses_the_other_origin(tmp_path):
+    make_scans(tmp_path, 1, seed=0, size=(32, 24), slices=1)
+    (found,) = list_volumes(str(tmp_path))
+    case = ReadKspaced("image", {"center_fractions": (0.2,)}, centred=False)(found)
+    assert "transform" in case["problem"]
