@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medssm.core.log import detail
 from medssm.data.dicom.headers import DicomHeader, blake
 from medssm.data.dicom.scan import Scan
 from medssm.data.dicom.screening import Rejection, StackRules
@@ -119,7 +120,8 @@ def _names(headers: Iterable[DicomHeader], namer: Namer) -> dict[str, str]:
         known = series
         if not series.replace(".", "").isdigit():
             # no UID: the instances name the series, wherever it lies
-            known = blake("\n".join(sorted(each.sop or each.pixel_hash for each in found)).encode())
+            instances = {each.sop or each.pixel_hash for each in found}
+            known = blake("\n".join(sorted(instances)).encode())
         kind = _WORD.sub("", found[0].modality.lower()) or "series"
         names[series] = f"{kind}-{namer(known)}"
     return names
@@ -137,6 +139,7 @@ def _left_out(
 ) -> list[SeriesNote]:
     counts: Counter[tuple[str, str, Reason, str]] = Counter()
     for each in rejections:
+        detail("%s: %s %s", each.place, each.reason, each.detail)
         header = headers.get(each.place)
         name = "-" if header is None else names[header.series]
         modality = "" if header is None else header.modality
@@ -145,11 +148,11 @@ def _left_out(
         SeriesNote(
             name,
             f"{count} file(s)" + (f" of {modality}" if modality else ""),
-            f"left out: {reason}" + (f" ({detail})" if detail else ""),
+            f"left out: {reason}" + (f" ({figures})" if figures else ""),
             str(reason),
             is_fault(reason, modality),
         )
-        for (name, modality, reason, detail), count in sorted(counts.items())
+        for (name, modality, reason, figures), count in sorted(counts.items())
     ]
 
 

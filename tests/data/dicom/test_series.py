@@ -1,6 +1,7 @@
 """Each trap of a hospital's folder ends in a volume or in a line that says what is left out."""
 
 import numpy as np
+import pydicom
 import pytest
 
 from medssm.data.dicom.scan import any_dicom, files_below, scan_files
@@ -9,7 +10,7 @@ from medssm.data.dicom.series import describe, sort_series
 from medssm.data.dicom.volumes import read_stack
 from tests.support import dicom_files as dicom
 from tests.support.ct_archive import phantom
-from tests.support.dicom_series import SPACING, TO_RAS, write_series
+from tests.support.dicom_series import SPACING, TO_RAS, oblique, write_series
 
 SHAPE = (9, 8, 7)
 
@@ -140,8 +141,6 @@ def test_a_tilted_gantry_is_sheared_or_left_out(tmp_path):
 
 @pytest.mark.parametrize("bad", ["1.2/../../3", "1.2.evil", "1" * 65])
 def test_a_uid_of_other_signs_is_refused(tmp_path, bad):
-    import pydicom
-
     with pydicom.config.disable_value_validation():
         write_series(tmp_path, phantom(1, SHAPE), "s", SeriesInstanceUID=bad)
     volumes, notes = look(tmp_path)
@@ -159,6 +158,7 @@ def test_series_without_uids_are_told_apart_by_folder_and_named_by_content(tmp_p
     before = {each.name for each in look(tmp_path)[0]}
     assert len(before) == 2
     (tmp_path / "a").rename(tmp_path / "z")
+    (tmp_path / "z/copy").write_bytes(next((tmp_path / "z").iterdir()).read_bytes())
     assert {each.name for each in look(tmp_path)[0]} == before
 
 
@@ -187,10 +187,23 @@ def test_nothing_of_a_patient_is_in_notes(tmp_path):
 
 
 def test_the_affine_of_an_oblique_series_is_that_of_its_positions(tmp_path):
-    from tests.support.dicom_series import oblique
-
     affine = write_series(tmp_path, phantom(1, SHAPE), "s", turn=oblique())
     (volume,), _ = look(tmp_path)
     found = read_stack(volume.stack, content).affine
     np.testing.assert_allclose(found, TO_RAS @ affine, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(found[:3, :3], axis=0), SPACING, atol=1e-6)
+
+
+def test_the_paths_of_a_dicomdir_are_not_followed(tmp_path):
+    write_series(tmp_path / "outside", phantom(2, SHAPE), "secret")
+    next((tmp_path / "outside").iterdir()).rename(tmp_path / "outside/SECRET")
+    write_series(tmp_path / "in/DICOM", phantom(1, SHAPE), "s")
+    directory = dicom.base("directory", 1, sop_class="1.2.840.10008.1.3.10", modality="")
+    record = pydicom.Dataset()
+    record.DirectoryRecordType = "IMAGE"
+    record.ReferencedFileID = ["..", "outside", "SECRET"]
+    directory.DirectoryRecordSequence = [record]
+    dicom.save(directory, tmp_path / "in/DICOMDIR")
+    (volume,), notes = look(tmp_path / "in")
+    assert volume.header.series == dicom.uid("series", "s")
+    assert [(reason, note.fault) for (_, reason), note in notes.items()] == [("dicomdir", False)]
