@@ -25,7 +25,6 @@ from torch import Tensor
 from medssm.core.errors import MachineError
 
 SCRATCH_PREFIX = "medssm-scratch-"
-_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ class SlabMerger(Merger):
     Args:
         merged_shape: (1, K, *padded image).
         cropped_shape: (1, K, *image).
-        weights: Weight of every voxel of a window.
+        weights: Weight of every voxel of a window; sums are of its type.
         before: Padding before the image along each axis, cut off at the end.
         scratch: Where finished planes go.
 
@@ -195,15 +194,16 @@ class SlabMerger(Merger):
         self._store = scratch.array((self._classes, *self._size), scratch.dtype)
         self._mapped: ScratchArray | None = None
         self._sums: Tensor | None = None
-        self._norm = torch.zeros(self._depth, *self._size[1:])
+        self._norm = torch.zeros(self._depth, *self._size[1:], dtype=weights.dtype)
 
     def _open_slab(self, device: torch.device) -> Tensor:
         shape = (self._classes, self._depth, *self._size[1:])
-        if math.prod(shape) * _FLOAT_BYTES <= self._scratch.slab_bytes:
+        kind = self._weights.dtype
+        if math.prod(shape) * kind.itemsize <= self._scratch.slab_bytes:
             self._norm = self._norm.to(device)
             self._weights = self._weights.to(device)
-            return torch.zeros(shape, device=device)
-        self._mapped = self._scratch.array(shape, "float32")
+            return torch.zeros(shape, device=device, dtype=kind)
+        self._mapped = self._scratch.array(shape, str(kind).removeprefix("torch."))
         return torch.from_numpy(self._mapped.values)
 
     def aggregate(self, values: Tensor, location: Sequence[int]) -> None:
@@ -218,7 +218,12 @@ class SlabMerger(Merger):
         place = tuple(slice(s, s + w) for s, w in zip(location[1:], size, strict=True))
         for index in range(self._classes):
             window = values[0, index].to(self._sums.device)
-            self._sums[index][(slice(None), *place)].addcmul_(window, self._weights)
+            part = self._sums[index][(slice(None), *place)]
+            if part.dtype == torch.float32:
+                part.addcmul_(window, self._weights)
+            else:
+                # rounded after the sum alone, not after the product
+                part += window * self._weights.to(window.dtype)
             if self._mapped is not None:
                 self._mapped.used(window.numel())
         self._norm[(slice(None), *place)] += self._weights

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -39,19 +41,20 @@ def run(network, image, settings, tmp_path, **scratch):
         return torch.from_numpy(np.array(logits))
 
 
-def stock_logits(network, image, settings, monkeypatch):
-    """What stock nnU-Net's predictor answers, its sums kept in float32 as ours are."""
+def stock_logits(network, image, settings, monkeypatch, exact=True):
+    """What stock nnU-Net's predictor answers; exact keeps its sums in float32 as ours are."""
     from types import SimpleNamespace
 
     from nnunetv2.inference import predict_from_raw_data as stock
 
-    original = stock.compute_gaussian
-    monkeypatch.setattr(
-        stock,
-        "compute_gaussian",
-        lambda size, **keywords: original(size, **{**keywords, "dtype": torch.float32}),
-    )
-    monkeypatch.setattr(torch, "half", torch.float32)
+    if exact:
+        original = stock.compute_gaussian
+        monkeypatch.setattr(
+            stock,
+            "compute_gaussian",
+            lambda size, **keywords: original(size, **{**keywords, "dtype": torch.float32}),
+        )
+        monkeypatch.setattr(torch, "half", torch.float32)
     predictor = stock.nnUNetPredictor(
         tile_step_size=settings.step,
         use_mirroring=bool(settings.mirror_axes),
@@ -174,3 +177,17 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_a_window_that_cannot_fit_the_image_is_refused(tmp_path):
     with pytest.raises(BadArgumentError, match="cannot slide"):
         run(Net(), image_of((8, 8)), WindowSettings((8, 8, 8)), tmp_path)
+
+
+def test_sums_in_float16_are_those_of_stock_nnunet_to_the_bit(tmp_path, monkeypatch):
+    network, image = Net().eval(), image_of((23, 30, 17))
+    settings = WindowSettings((8, 12, 10), mirror_axes=(0, 2), sums="float16")
+    ours = run(network, image, settings, tmp_path)
+    mapped = run(network, image, settings, tmp_path, slab_bytes=1)
+    assert torch.equal(ours, mapped)
+    stock = stock_logits(network, image, settings, monkeypatch, exact=False)
+    assert stock.dtype == torch.float16
+    assert (ours == stock.float()).float().mean() > 0.99
+    torch.testing.assert_close(ours, stock.float(), atol=4e-3, rtol=2e-3)
+    exact = run(network, image, replace(settings, sums="float32"), tmp_path)
+    assert (exact == stock.float()).float().mean() < 0.5

@@ -12,10 +12,11 @@ from torch import nn
 from medssm.core.log import say, warn
 from medssm.data.manifest import read_manifest
 from medssm.fields.segmentation.evaluate import EvaluateConfig, evaluate
-from medssm.fields.segmentation.folder_prediction import predict_to_folder, windows_at_once
+from medssm.fields.segmentation.folder_prediction import predict_to_folder
 from medssm.fields.segmentation.inputs import InputCase
 from medssm.fields.segmentation.patches import Store
 from medssm.fields.segmentation.plan_file import Plan
+from medssm.inference.windows import windows_at_once
 from medssm.runs.workspace import Workspace
 
 # files, resampling and a slower moment of the machine

@@ -1,6 +1,5 @@
 """Cases to a folder of label maps: each on its own, streamed, atomic, resumable."""
 
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from medssm.core.errors import InterruptedRunError, MedssmError, UsageError
@@ -26,12 +24,8 @@ from medssm.fields.segmentation.prediction_records import (
 )
 from medssm.inference.device import choose_device, describe_device
 from medssm.inference.streaming import Scratch
-from medssm.inference.windows import WindowSettings
+from medssm.inference.windows import Sums, WindowSettings, windows_at_once
 from medssm.training.interruption import Interruption
-
-# voxels in one forward pass: 16 planes of 40x56 at once take a third of the time of 16 passes (CPU)
-_BUSY_VOXELS = {"cpu": 2**16, "cuda": 2**20}
-_MOST_WINDOWS = 32
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,8 @@ class PredictSettings:
             planes are small, and one at a time leaves it idle.
         workers: Cases preprocessed ahead while the network computes.
         scratch: Folder for temporary files; None takes the output folder.
+        sums: How overlapping windows are added up; None takes the model's way: float32, and as
+            stock nnU-Net does it, float16, for a model that was imported from there.
     """
 
     mirroring: bool = True
@@ -62,6 +58,7 @@ class PredictSettings:
     window_batch: int | None = None
     workers: int = 1
     scratch: Path | str | None = None
+    sums: Sums | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.step_size <= 1:
@@ -161,6 +158,7 @@ def predict_to_folder(
             batch_size=settings.window_batch or windows_at_once(plan.patch_size, device),
             mirror_axes=mirror_axes if settings.mirroring else (),
             autocast=settings.autocast and device.type == "cuda",
+            sums=settings.sums or "float32",
         ),
         scratch=Scratch(scratch),
         file_ending=file_ending,
@@ -174,7 +172,8 @@ def predict_to_folder(
 def _deciding(settings: PredictSettings) -> dict[str, Any]:
     """The settings that change what is written."""
     names = ("mirroring", "step_size", "save_probabilities", "largest_component")
-    return {name: getattr(settings, name) for name in names}
+    rounded = {"sums": settings.sums} if settings.sums == "float16" else {}
+    return {name: getattr(settings, name) for name in names} | rounded
 
 
 def _split(
@@ -291,9 +290,3 @@ def _one(
     finally:
         if case.source is not None:
             case.source.release()
-
-
-def windows_at_once(window: Sequence[int], device: torch.device) -> int:
-    """How many windows of a size a forward pass takes, if nobody asks for a number."""
-    busy = _BUSY_VOXELS.get(device.type, _BUSY_VOXELS["cpu"])
-    return max(1, min(_MOST_WINDOWS, busy // math.prod(window)))

@@ -100,6 +100,7 @@ def _predict_parts(
 ) -> tuple[PredictReport, dict[str, Any]]:
     report, told = PredictReport(output=config.output), {}
     settings = PredictSettings(**{name: getattr(config, name) for name in _SETTINGS})
+    settings = replace(settings, sums=settings.sums or model.sums)
     for chosen, cases in _parts(config, model, study):
         key = model.digest(chosen)
         say("%d case(s) with fold %s of %s", len(cases), ", ".join(chosen), config.model)

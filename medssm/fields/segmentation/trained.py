@@ -14,6 +14,7 @@ from medssm.core.files import digest, read_json, sha256
 from medssm.core.inert import file_ending
 from medssm.fields.segmentation.plan_file import Plan, read_plan
 from medssm.inference.ensemble import Ensemble
+from medssm.inference.windows import Sums
 from medssm.networks import NETWORKS
 
 Checkpoint = Literal["final", "best"]
@@ -47,6 +48,11 @@ class TrainedModel:
     def mirror_axes(self) -> tuple[int, ...]:
         """Axes that training mirrored, hence prediction may."""
         return tuple(self.content.get("mirror_axes") or ())
+
+    @property
+    def sums(self) -> Sums:
+        """How overlapping windows are added up."""
+        return "float16" if self.content.get("sums") == "float16" else "float32"
 
     @property
     def channels(self) -> int:

@@ -170,6 +170,8 @@ def _fill_folder(folder: Path, made: Path, target: Path, trust: bool) -> Importe
             "plans_name": plan.plans_name,
             "patch_size": list(plan.patch_size),
             "mirror_axes": facts["mirror_axes"],
+            # as stock nnU-Net adds windows up, for its very labels
+            "sums": "float16",
             "imported": {"trainer": facts["trainer"], "checkpoints": hashes},
             "medssm_version": medssm.__version__,
         },
