@@ -179,7 +179,7 @@ def test_a_window_that_cannot_fit_the_image_is_refused(tmp_path):
         run(Net(), image_of((8, 8)), WindowSettings((8, 8, 8)), tmp_path)
 
 
-def test_sums_in_float16_are_those_of_stock_nnunet_to_the_bit(tmp_path, monkeypatch):
+def test_sums_in_float16_are_those_of_stock_nnunet(tmp_path, monkeypatch):
     network, image = Net().eval(), image_of((23, 30, 17))
     settings = WindowSettings((8, 12, 10), mirror_axes=(0, 2), sums="float16")
     ours = run(network, image, settings, tmp_path)
