@@ -73,9 +73,19 @@ class SelfSupervisedSamples(Dataset[Sample]):
             place = self._place(key, generator)
             acquired = self._acquired(place)
             mask = acquired.mask
-            kept = mask.sampled & ~kept_back(mask, self.split.held_back, self.stream.seed)
+            _, kept = self._never_learned(mask)
             hidden = hide(Mask(kept, mask.acs), self.split, generator)
             return self._sample(acquired, kept & ~hidden, hidden)
+
+    def _never_learned(self, mask: Mask) -> tuple[Tensor, Tensor]:
+        """What stops the run, and what may be learned from.
+
+        Two draws are left out: predict's figure is the error on the first, and by the second it
+        chooses how far to go; neither would be honest on samples that were learned from.
+        """
+        share, seed = self.split.held_back, self.stream.seed
+        figure, stopping = (kept_back(mask, share, each) for each in (seed, seed + 1))
+        return stopping & ~figure, mask.sampled & ~figure & ~stopping
 
     def _place(self, key: SampleKey, generator: np.random.Generator) -> SlicePlace:
         if self.runs is None:
@@ -99,8 +109,10 @@ class SelfSupervisedSamples(Dataset[Sample]):
 
     def _judging(self, place: SlicePlace) -> Sample:
         acquired = self._acquired(place)
-        hidden = kept_back(acquired.mask, self.split.held_back, self.stream.seed)
-        return self._sample(acquired, acquired.mask.sampled & ~hidden, hidden)
+        hidden, kept = self._never_learned(acquired.mask)
+        if not bool(hidden.any()):  # a mask with few columns: both draws are the same one
+            hidden = acquired.mask.sampled & ~kept
+        return self._sample(acquired, kept, hidden)
 
     def _acquired(self, place: SlicePlace) -> Acquired:
         volume = open_volume(place.path, place.copy)

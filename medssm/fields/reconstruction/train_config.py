@@ -71,7 +71,8 @@ class SplitConfig:
         hidden: Share of the samples outside the centre that a step hides and is judged by.
         kind: "uniform" hides any, "gaussian" rather those near the middle, "half" all samples on
             one side of the middle line at a time.
-        held_back: Share that no step sees; the error on it is the figure, and stops the run.
+        held_back: Share that no step sees, twice: the error on one draw stops the run, and chooses
+            the weight in predict; that on the other is predict's figure (with the same seed).
 
     Source:
         Yaman et al., "Self-supervised learning of physics-guided reconstruction", 2020; that the

@@ -3,9 +3,14 @@ import pytest
 import torch
 
 from medssm.core.errors import BadDataError
-from medssm.fields.reconstruction.self_samples import hide, kept_back
-from medssm.fields.reconstruction.train_config import SplitConfig
+from medssm.data.readers.kspace import open_kspace
+from medssm.fields.reconstruction.masks_of_cases import own
+from medssm.fields.reconstruction.preparation import Preparation
+from medssm.fields.reconstruction.samples import SlicePlace, Stream
+from medssm.fields.reconstruction.self_samples import SelfSupervisedSamples, hide, kept_back
+from medssm.fields.reconstruction.train_config import SamplingConfig, SplitConfig
 from medssm.mri.undersampling import Mask, draw_mask
+from medssm.training.order import SampleKey
 
 KINDS = ["uniform", "gaussian", "half"]
 MASKS = {"random": 0.1, "poisson": 0.03}
@@ -57,3 +62,23 @@ def test_a_mask_of_nothing_but_its_centre_is_refused():
     acs[:, 7:13] = True
     with pytest.raises(BadDataError, match="every acquired sample lies in the fully sampled"):
         kept_back(Mask(acs, acs), 0.1, 0)
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_what_stops_the_run_and_what_judges_it_are_never_learned_from(tmp_path, name):
+    mask = draw_mask(name, (64, 60), 3, MASKS[name], 0)
+    kspace = np.random.default_rng(0).standard_normal((2, 64, 60)) * mask.sampled.numpy()
+    np.save(tmp_path / "scan.npy", kspace.astype(np.complex64))
+    stream = Stream(SamplingConfig(), Preparation(), seed=0)
+    place = SlicePlace(tmp_path / "scan.npy", "scan", 0, (2, 64, 60))
+    samples = SelfSupervisedSamples([place], SplitConfig(), stream)
+    volume = open_kspace(tmp_path / "scan.npy")
+    figure = kept_back(own(volume.mask, volume.acs), 0.1, 0)
+    (validation,) = samples.held_back(1)
+    stopping = validation["hidden"][0, :, :, 0]
+    assert not bool((stopping & figure).any())
+    for number in range(5):
+        made = samples[SampleKey(0, number)]
+        seen = made["mask"][0, :, :, 0] | made["hidden"][0, :, :, 0]
+        assert not bool((seen & (figure | stopping)).any())
+        assert bool((made["mask"][0, :, :, 0] & made["hidden"][0, :, :, 0]).sum() == 0)
