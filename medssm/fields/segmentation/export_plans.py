@@ -149,7 +149,7 @@ def _answer(
     fitted: Sequence[Fitted],
     plan: Plan,
 ) -> Answer:
-    folder = target.parent
+    folder = target.parent.absolute()
     facts = {
         "plans": str(target),
         "network": dict(network),

@@ -138,10 +138,18 @@ def test_what_is_missing_is_named(stock, tmp_path) -> None:
         find_plans(stock.parent, tmp_path)
 
 
-def test_the_command_line_takes_the_word_plans(stock, capsys) -> None:
-    words = ["export", "plans", str(stock), "network=lightm_unet", *SMALL]
+def test_the_command_line_takes_the_word_plans(stock, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(stock.parents[2])
+    words = [
+        "export",
+        "plans",
+        str(stock.relative_to(stock.parents[2])),
+        "network=lightm_unet",
+        *SMALL,
+    ]
     assert main(words) == 0
     told = capsys.readouterr().out
     assert f"export nnUNet_extTrainer={FOLDER}" in told
+    assert f"export nnUNet_preprocessed={stock.parents[1]}\n" in told
     assert f"-p lightm_unetPlans -tr {TRAINER}" in told
     assert main([*words, "--to", "onnx"]) == 2
