@@ -157,8 +157,8 @@ def _initializer(case: Case) -> tuple[Arrays, int]:
     module = StateInitializer(
         arguments["out_channels"],
         arguments["depth"],
-        dilations=arguments["dilations"],
-        in_channels=arguments["in_channels"],
+        dilations=arguments.get("dilations", (1, 1, 2, 4)),
+        in_channels=arguments.get("in_channels", 2),
         **told,
     )
     module = _filled(keys.INITIALIZER_ALONE, weights, module)
@@ -183,11 +183,11 @@ def _block(case: Case) -> tuple[Arrays, int]:
 def network_hints(arguments: Case) -> dict[str, Any]:
     """DIRECT's arguments under our names, those that leave no trace in the weights."""
     shared = arguments.get("no_parameter_sharing", True) is False
-    hints: dict[str, Any] = {"num_steps": arguments["num_steps"], "shared": shared}
+    hints: dict[str, Any] = {"num_steps": arguments.get("num_steps", 15), "shared": shared}
     if arguments.get("learned_initializer"):
         start = arguments.get("initializer_initialization", "sense")
         hints["initializer"] = {"input_image": "image"}.get(start, start)
-        hints["initializer_dilations"] = arguments["initializer_dilations"]
+        hints["initializer_dilations"] = arguments.get("initializer_dilations", (1, 1, 2, 4))
     return hints
 
 
