@@ -40,6 +40,8 @@ class VolumesReport:
             told = [f"{len(entry['slices'])} slices", f"{entry['acceleration']:.2f}x",
                     f"{entry['seconds']:.1f} s"]  # fmt: skip
             for figure, values in entry["figures"].items():
+                if figure == "unit":  # for the calibration, and nothing to judge by
+                    continue
                 told.append(f"{figure.replace('_', ' ')} {np.mean(values):.4f}")
             lines.append(f"{name}: {', '.join(told)}")
         facts = {"done": done, "skipped": self.skipped, "failed": self.failed,
