@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any, Literal, Union, cast
 
 from medssm.core.errors import UsageError, nearest
@@ -104,7 +105,7 @@ def describe(hint: Any) -> str:
 
 
 def make(target: Callable[..., Any], arguments: Mapping[str, Any], owner: str) -> Any:
-    """Validate, turn sequences into tuples where the hint says so, nest dataclasses, and build.
+    """Validate, turn sequences into tuples and texts into paths as hints say, nest, and build.
 
     Raises:
         UsageError: As `check_arguments`.
@@ -117,10 +118,18 @@ def make(target: Callable[..., Any], arguments: Mapping[str, Any], owner: str) -
             built[name] = make(cast(type, hint), value, f"{owner}.{name}")
         elif isinstance(value, list) and _wants_tuple(hint):
             built[name] = tuple(value)
+        elif isinstance(value, str) and _wants_path(hint):
+            built[name] = Path(value)
         else:
             built[name] = value
     check_arguments(target, built, owner)
     return target(**built)
+
+
+def _wants_path(hint: Any) -> bool:
+    """Whether a text can only be meant as a path, as words of a command line are."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else ()
+    return Path in (hint, *options) and str not in options
 
 
 def _wants_tuple(hint: Any) -> bool:

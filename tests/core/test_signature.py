@@ -1,6 +1,7 @@
 """A mapping is held against a signature, and a slip is answered with the nearest name."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -58,3 +59,15 @@ def test_plain_functions_are_schemas_too():
     check_arguments(scale, {"factor": 2}, "scale")
     with pytest.raises(UsageError, match="factor='2'"):
         check_arguments(scale, {"factor": "2"}, "scale")
+
+
+@dataclass(frozen=True)
+class Places:
+    folder: Path | None = None
+    either: Path | str = ""
+
+
+def test_a_text_becomes_a_path_where_only_a_path_fits():
+    made = make(Places, {"folder": "a/b", "either": "a/b"}, "places")
+    assert made == Places(Path("a/b"), "a/b")
+    assert isinstance(made.either, str)
