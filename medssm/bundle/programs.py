@@ -22,7 +22,7 @@ _PORTABLE = "portable,reference"
 # two sizes that are equal by chance would be taken for one
 _STRIDE = 2
 # how torch.export says no: in its own words, or in those of the algebra it asks
-_REFUSED = (torch._dynamo.exc.UserError, NotImplementedError, ValueError, RuntimeError)
+_REFUSED = (AssertionError, NotImplementedError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def portable_program(network: nn.Module, channels: int, size: Sequence[int]) -> 
         The program, tried on other sizes and batches than the one it was traced with.
 
     Raises:
-        MedssmError: It does not give the network's logits back.
+        MedssmError: torch.export cannot hold the network.
+        BadArgumentError: The program's logits have another shape than the network's.
     """
     network = network.cpu().eval()
     divisors = tuple(getattr(network, "divisors", (1,) * len(size)))
@@ -70,9 +71,13 @@ def portable_program(network: nn.Module, channels: int, size: Sequence[int]) -> 
         if _runs(program, other):
             found = largest_difference(program.module(), network, trials(example, other))
             return Program(program, example, other, True, found)
-    say("the size %s is a part of this program: its scan orders are made for it.", _x(size))
+    say("the size %s is a part of this program: its orders or positions are made for it.", _x(size))
     example = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
-    program = _trace(network, example, {0: torch.export.Dim.AUTO})
+    try:
+        program = _trace(network, example, {0: torch.export.Dim.AUTO})
+    except _REFUSED as error:
+        told = str(error).strip().splitlines()[0]
+        raise MedssmError(f"torch.export cannot hold {type(network).__name__}: {told}") from error
     found = largest_difference(program.module(), network, trials(example))
     return Program(program, example, example, False, found)
 

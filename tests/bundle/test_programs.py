@@ -10,7 +10,8 @@ from medssm.bundle.programs import (
     write_onnx,
     write_program,
 )
-from medssm.core.errors import UsageError
+from medssm.core.errors import MedssmError, UsageError
+from medssm.layers.mixers.multi_head_scan import ScanHeads
 from medssm.networks import NETWORKS
 
 
@@ -51,6 +52,32 @@ def test_an_onnx_file_gives_the_same_logits(network, program, tmp_path):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     assert write_onnx(program, network, tmp_path / "network.onnx") < 1e-3
+
+
+def test_orders_of_every_head_are_made_for_any_size():
+    class Heads(nn.Module):
+        divisors = (2, 2)
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.scan = ScanHeads(8, 2, 4, state=2, threshold=0)
+
+        def forward(self, x):
+            return self.scan(x.movedim(1, -1)).movedim(-1, 1)
+
+    made = portable_program(Heads(), 8, (6, 8))
+    assert made.any_size
+    assert made.largest_difference < 1e-3
+
+
+def test_a_network_that_torch_export_cannot_hold_is_named():
+    class Asking(nn.Module):
+        def forward(self, x):
+            return x if float(x.sum()) > 0 else -x
+
+    with pytest.raises(MedssmError, match="cannot hold Asking"):
+        portable_program(Asking(), 1, (4, 4))
 
 
 def test_a_network_whose_orders_are_made_for_a_size_keeps_it():

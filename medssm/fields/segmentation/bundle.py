@@ -26,6 +26,7 @@ from medssm.fields.segmentation.export_programs import (
     Programs,
     output_names,
 )
+from medssm.fields.segmentation.inputs import find_inputs
 from medssm.fields.segmentation.predict import PredictConfig, predict
 from medssm.fields.segmentation.trained import TrainedModel
 from medssm.fields.segmentation.validation_cases import validation_cases
@@ -230,17 +231,14 @@ def _inputs(model: TrainedModel, folder: Path, cases: int, images: Path | None) 
     """A folder of links to the images of the proof."""
     folder.mkdir()
     if images is not None:
-        found = sorted(images.glob(f"*{model.file_ending}"))
-        count = cases * _files_of_a_case(model) or len(found)
-        for file in found[:count]:
-            (folder / file.name).symlink_to(file.absolute())
-        return folder
-    try:
-        ((_, held),) = validation_cases(model, None)
-    except BadDataError as error:
-        raise BadDataError(
-            f"{error} For the proof give images=FOLDER, or prove=false to go without it."
-        ) from error
+        held = find_inputs(images, model.channels, model.file_ending)
+    else:
+        try:
+            ((_, held),) = validation_cases(model, None)
+        except BadDataError as error:
+            raise BadDataError(
+                f"{error} For the proof give images=FOLDER, or prove=false to go without it."
+            ) from error
     for case in held[: cases or None]:
         several = len(case.files) > 1
         for index, file in enumerate(case.files):
