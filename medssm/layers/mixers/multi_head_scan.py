@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from medssm.layers.mixers.cross_scan import route_count
 from medssm.layers.mixers.routed_scan import RoutedScan
 from medssm.ops.routes import Routes, heads, there_and_back
 from medssm.ops.routes.heads3d import heads3d
+from medssm.ops.scan import selective_scan
 
 HEADS = ("continuous", "diagonal", "spiral", "raster")
 """The heads in the order in which they are taken: C, X, S, Z."""
@@ -33,7 +34,7 @@ def head_routes(grid: Sequence[int], head: str) -> Routes:
     return makers[len(grid)](*grid, (head,))
 
 
-def scan_route_attention(y: Tensor, threshold: float) -> Tensor:
+def scan_route_attention(y: Tensor, threshold: float, shared: Tensor | None = None) -> Tensor:
     """Join the outputs of a head's routes: sum(y) relu(cv - t), cv their variation.
 
     cv = std(y) / (mean(y - min(y)) + 1e-5) with the unbiased deviation, element by element. For
@@ -42,9 +43,12 @@ def scan_route_attention(y: Tensor, threshold: float) -> Tensor:
     Args:
         y: Outputs of K routes.
         threshold: t.
+        shared: What every route's output has besides y: it adds to the sum, and cv does not see
+            it. Where routes differ by less than the last digits of their common part, cv needs
+            y without that part.
 
     Shape:
-        y: (B, K, L, s), result (B, L, s).
+        y: (B, K, L, s), shared: (B, L, s), result (B, L, s).
 
     Source:
         Ji, "MHS-VM", 2024, scan route attention.
@@ -52,7 +56,10 @@ def scan_route_attention(y: Tensor, threshold: float) -> Tensor:
     # the root has no slope at zero, where all routes agree
     deviation = y.var(dim=1).clamp_min(TINY).sqrt()
     above = (y - y.amin(dim=1, keepdim=True)).mean(dim=1)
-    return y.sum(dim=1) * F.relu(deviation / (above + SMALL) - threshold)
+    total = y.sum(dim=1)
+    if shared is not None:
+        total = torch.add(total, shared, alpha=y.shape[1])
+    return total * F.relu(deviation / (above + SMALL) - threshold)
 
 
 class ScanHeads(nn.Module):
@@ -114,13 +121,19 @@ class ScanHeads(nn.Module):
         parts = token_linears(x.flatten(1, -2), *self.in_proj.weight.chunk(len(self.scans)))
         with _full_precision(x.device.type):
             joined = [
-                scan_route_attention(
-                    scan(_at_least_float32(part), head_routes(grid, head), "none"), self.threshold
-                )
+                self._joined(cast("RoutedScan", scan), _at_least_float32(part), grid, head)
                 for part, scan, head in zip(parts, self.scans, HEADS, strict=False)
             ]
         tokens: Tensor = self.out_proj(self.norm(torch.cat(joined, dim=-1).to(parts[0].dtype)))
         return tokens.view(*x.shape[:-1], -1)
+
+    def _joined(self, scan: RoutedScan, u: Tensor, grid: Sequence[int], head: str) -> Tensor:
+        """One head: the skip that its routes share stays out of what attention compares."""
+        arguments = scan.arguments(u)
+        D = arguments.pop("D")
+        routes = head_routes(grid, head)
+        y = selective_scan(u, **arguments, D=D - D[0], routes=routes, merge="none")
+        return scan_route_attention(y, self.threshold, D[0] * u)
 
 
 def _full_precision(device: str) -> AbstractContextManager[object]:
