@@ -7,7 +7,11 @@ FOLDER holds the tutorial slice (8 coils, 230 x 180, 8.04x Poisson disc). Two tr
   simulated whole slices that were held back, and on a whole slice made of the real head, its
   measured sensitivities and its noise, beside classical methods tuned by an oracle;
 - tutorial: a tenth of its samples outside the centre is taken out of the file before anything sees
-  it; the error on them is the figure, of the network alone and behind least squares.
+  it; the error on them is the figure, of the network alone and behind least squares;
+- tuned: the network of "tutorial" goes on learning from that file's own samples (SSDU), of which a
+  tenth again is held back to stop by; the same figure;
+- calibration: the factor of the uncertainty of "equispaced", fitted on six other phantoms, on the
+  slices that "equispaced" is tried on.
 
 A training that is complete under HOME is not done again.
 
@@ -47,12 +51,15 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a model folder that the second one starts from")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("parts", nargs="*", help="equispaced, tutorial; both when none")
+    parser.add_argument(
+        "parts", nargs="*", help="equispaced, tutorial, tuned, calibration; all when none"
+    )
     chosen = parser.parse_intermixed_args()
     result = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for part in chosen.parts or ("equispaced", "tutorial"):
+    parts = {each.__name__: each for each in (equispaced, tutorial, tuned, calibration)}
+    for part in chosen.parts or parts:
         busy = busy_cores()
-        figures = {"equispaced": equispaced, "tutorial": tutorial}[part](chosen)
+        figures = parts[part](chosen)
         result[part] = {"machine": _machine(busy), "minutes": chosen.minutes,
                         "threads": chosen.threads, "figures": figures}  # fmt: skip
         RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -94,12 +101,8 @@ def dataset_of(chosen: argparse.Namespace, source: Path) -> str:
 
 def equispaced(chosen: argparse.Namespace) -> dict[str, Any]:
     """Fourfold, 14 centre columns."""
-    dataset = dataset_of(chosen, chosen.folder)
-    masks = f"sampling.center_fractions=[{CENTRE}]"
-    model, course = trained(chosen, dataset, "equispaced4x", masks)
-    held_back = chosen.home / "held_back"
-    make_scans(held_back / "phantoms", 4, seed=999, size=SIZE, slices=1)
-    whole_of_the_head(chosen.folder / SLICE, held_back / "head")
+    model, course = _equispaced(chosen)
+    held_back = _tried_on(chosen)
     found: dict[str, Any] = {"training": course}
     for kind in ("phantoms", "head"):
         output = chosen.home / "predictions" / kind
@@ -112,6 +115,39 @@ def equispaced(chosen: argparse.Namespace) -> dict[str, Any]:
             for method, values in scores["mean"].items()
         }
         found[f"{kind}_calibration"] = scores.get("calibration")
+    return found
+
+
+def _equispaced(chosen: argparse.Namespace) -> tuple[Path, Any]:
+    dataset = dataset_of(chosen, chosen.folder)
+    return trained(chosen, dataset, "equispaced4x", f"sampling.center_fractions=[{CENTRE}]")
+
+
+def _tried_on(chosen: argparse.Namespace) -> Path:
+    held_back: Path = chosen.home / "held_back"
+    make_scans(held_back / "phantoms", 4, seed=999, size=SIZE, slices=1)
+    whole_of_the_head(chosen.folder / SLICE, held_back / "head")
+    return held_back
+
+
+def calibration(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Coverage of two stated deviations before and after the factor of other phantoms."""
+    model, _ = _equispaced(chosen)
+    held_back = _tried_on(chosen)
+    make_scans(held_back / "calibration", 6, seed=777, size=SIZE, slices=1)
+    output = chosen.home / "predictions" / "calibration"
+    words = ("uncertainty=masks", "calibrated=false")
+    medssm(chosen.home, "predict", str(model), "-i", str(held_back / "calibration"), "-o",
+           str(output), *words)  # fmt: skip
+    fitted = medssm(chosen.home, "evaluate", str(output), "calibrate=true")
+    factor = {key: value for key, value in fitted["calibration_factor"].items() if key != "file"}
+    found: dict[str, Any] = {"fitted": factor}
+    for kind in ("phantoms", "head"):
+        for name, more in (("before", words), ("after", words[:1])):
+            output = chosen.home / "predictions" / f"{kind}_{name}"
+            medssm(chosen.home, "predict", str(model), "-i", str(held_back / kind), "-o",
+                   str(output), *more)  # fmt: skip
+            found[f"{kind}_{name}"] = medssm(chosen.home, "evaluate", str(output))["calibration"]
     return found
 
 
@@ -130,6 +166,26 @@ def whole_of_the_head(file: Path, folder: Path) -> None:
 
 def tutorial(chosen: argparse.Namespace) -> dict[str, Any]:
     """The withheld samples of the tutorial slice."""
+    dataset, count = _without_withheld(chosen)
+    model, course = _poisson(chosen, dataset)
+    return {"training": course, "withheld": count, **_judged(chosen, model, "tutorial")}
+
+
+def tuned(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The same of a network that has learned from the slice's other samples."""
+    dataset, count = _without_withheld(chosen)
+    start, _ = _poisson(chosen, dataset)
+    model, course = trained(
+        chosen, dataset, "tuned8x", f"init={start}", "supervision=self", "maps=espirit",
+        "optimizer.lr=0.003", "schedule.warmup_steps=10", "trainer.steps_per_epoch=20",
+        "trainer.workers=0",
+    )  # fmt: skip
+    found = _judged(chosen, model, "tuned", "checkpoint=best")
+    return {"training": course, "withheld": count, **found}
+
+
+def _without_withheld(chosen: argparse.Namespace) -> tuple[str, int]:
+    """The data set of the slice without the samples that judge, and how many those are."""
     kspace = np.load(chosen.folder / SLICE)
     sampled = torch.from_numpy(np.abs(kspace).sum(0) > 0)
     hidden = kept_back(Mask(sampled, find_acs(sampled)), 0.1, 0)
@@ -142,19 +198,28 @@ def tutorial(chosen: argparse.Namespace) -> dict[str, Any]:
         np.save(file, seen)
     if not np.array_equal(np.load(file), seen):
         raise RuntimeError(f"{file} is not the slice without the withheld samples")
-    dataset = dataset_of(chosen, source)
+    return dataset_of(chosen, source), int(hidden.sum())
+
+
+def _poisson(chosen: argparse.Namespace, dataset: str) -> tuple[Path, Any]:
     masks = ("sampling.masks=[poisson]", "sampling.accelerations=[8,9]",
              "sampling.center_fractions=[0.0139]", "simulation.size=[128,100]",
              "simulation.zoom=[0.85,1.5]")  # fmt: skip
     start = [f"init={chosen.start}"] if chosen.start else []
-    model, course = trained(chosen, dataset, "poisson8x", *masks, *start)
-    found: dict[str, Any] = {"training": course, "withheld": int(hidden.sum())}
-    for name, words in (("network alone", ("consistency=soft",)), ("network", ())):
-        output = chosen.home / "predictions" / f"tutorial_{name.replace(' ', '_')}"
+    return trained(chosen, dataset, "poisson8x", *masks, *start)
+
+
+def _judged(
+    chosen: argparse.Namespace, model: Path, name: str, *words: str
+) -> dict[str, dict[str, float]]:
+    """Errors on the withheld samples, of the network alone and behind least squares."""
+    found = {}
+    for title, more in (("network alone", ("consistency=soft",)), ("network", ())):
+        output = chosen.home / "predictions" / f"{name}_{title.replace(' ', '_')}"
         medssm(chosen.home, "predict", str(model), "-i", str(chosen.folder), "-o", str(output),
-               *words)  # fmt: skip
+               *words, *more)  # fmt: skip
         scores = medssm(chosen.home, "evaluate", str(output), "baselines=[cg_sense,l1_wavelet]")
-        found[name] = {
+        found[title] = {
             method: round(_mean(value), 4) for method, value in scores["withheld_error"].items()
         }
     return found

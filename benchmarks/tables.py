@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import reconstruction_tables as reconstruction
+from benchmarks.markdown import table as _table
+from benchmarks.markdown import where as _where
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [
@@ -39,7 +43,8 @@ def render(page: str) -> str:
 
     alone = {"mil": "mil", "bag_layer": "bag_layer", "networks": NETWORKS, "ecg": "ecg_equal_time",
              "recurrent_units": "recurrent_units", "exports": "exports",
-             "reconstruction_cost": "reconstruction_cost_cpu"}  # fmt: skip
+             "reconstruction_cost": "reconstruction_cost_cpu",
+             "reconstruction_acceptance": "reconstruction_acceptance"}  # fmt: skip
     for part, name in alone.items():
         if (RESULTS / f"{name}.json").exists():
             figures = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -83,40 +88,6 @@ def _ecg(figures: dict[str, Any]) -> list[str]:
     return [told, "", *_table(heads, rows)]
 
 
-def _recurrent_units(figures: dict[str, Any]) -> list[str]:
-    names = ["hidden_channels", "parameters", "steps", "seconds_a_step", "psnr", "ssim",
-             "foreground_ssim"]  # fmt: skip
-    rows = [[unit, *(row[name] for name in names)] for unit, row in figures["figures"].items()]
-    heads = ["unit", "channels", "parameters", "steps", "seconds a step", "PSNR", "SSIM",
-             "foreground SSIM"]  # fmt: skip
-    told = f"{figures['minutes']:g} minutes a unit on {figures['threads']} threads."
-    return [f"{told} {_where(figures['machine'])}", "", *_table(heads, rows)]
-
-
-def _reconstruction_cost(figures: dict[str, Any]) -> list[str]:
-    modes = ["forward", "step", "step_saving_memory"]
-    rows = []
-    for name, row in figures["figures"].items():
-        found = [row.get(mode) for mode in modes]
-        first = next(each for each in found if each)
-        shape = " x ".join(map(str, first["coils_h_w"]))
-        busy = row.get("taken", figures["machine"])["busy_cores_before"]
-        rows.append([f"`{name}`", shape, *map(_time_and_memory, found), busy])
-    heads = ["`network=`", "coils x H x W", "a slice", "a training step",
-             "a step with `save_memory`", "busy cores before"]  # fmt: skip
-    machine = figures["machine"]
-    where = f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
-    return [f"{where}, torch {machine['torch']}.", "", *_table(heads, rows)]
-
-
-def _time_and_memory(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "-"
-    if "more_than_mb" in row:
-        return f"more than {row['more_than_mb']:,} MB"
-    return f"{row['seconds']:g} s, {row['extra_mb']:,} MB"
-
-
 def _prototype(figures: dict[str, Any]) -> list[str]:
     names = ["ours", "prototype", "unbind loop"]
     rows = [
@@ -139,27 +110,6 @@ def _absent(part: str) -> str:
     }
     command = f"python -m benchmarks{own.get(part, f' {part}')}"
     return f"Not measured yet; `{command}` takes the figures."
-
-
-def _where(machine: dict[str, Any]) -> str:
-    quiet = "quiet machine" if machine["quiet"] else (
-        f"disturbed: others kept {machine['busy_cores_before']} cores busy"
-    )  # fmt: skip
-    return (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['instruction_sets'][0]}, torch"
-        f" {machine['torch']}, commit {machine['commit']}, {machine['date']}, {quiet}."
-    )
-
-
-def _table(heads: list[str], rows: list[list[Any]]) -> list[str]:
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    return [*lines, *("| " + " | ".join(map(_cell, row)) + " |" for row in rows)]
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,g}" if isinstance(value, int | float) else str(value)
 
 
 def _scan(figures: dict[str, Any]) -> list[str]:
@@ -328,7 +278,8 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "contest": _contest,
     "mil": _mil,
     "bag_layer": _bag_layer,
-    "recurrent_units": _recurrent_units,
-    "reconstruction_cost": _reconstruction_cost,
+    "recurrent_units": reconstruction.recurrent_units,
+    "reconstruction_cost": reconstruction.reconstruction_cost,
+    "reconstruction_acceptance": reconstruction.reconstruction_acceptance,
     "exports": _exports,
 }
