@@ -64,7 +64,8 @@ def train(recipe: Recipe) -> Config:
                 data="$@pairs[max(1, len(@pairs) // 5):]",
                 transform="@train#preprocessing",
                 cache_rate=1.0,
-                num_workers=2,
+                # MONAI's readers lose a channel now and then where threads share them
+                num_workers=1,
             ),
             "dataloader": loader("@train#dataset", recipe.batch, shuffle=True),
             "inferer": at("SimpleInferer"),
