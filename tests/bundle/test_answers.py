@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from sklearn.metrics import roc_auc_score
 
 from medssm.bundle.travel.answers import MeanArea, SaveAnswerd, case_names
+from medssm.core.errors import BadDataError
 from medssm.networks import ECG_NETWORKS
 
 
@@ -18,6 +19,8 @@ def test_names_tell_files_apart():
     root = Path("/records")
     files = [root / "a.hea", root / "b" / "a.hea", root / "c.npy", root / "c.csv"]
     assert case_names(files, root) == ["a", "b__a", "c.npy", "c.csv"]
+    volumes = [root / "v.nii.gz", root / "w.nii.gz", root / "w.mha"]
+    assert case_names(volumes, root) == ["v", "w.nii.gz", "w.mha"]
 
 
 def test_answers_are_written_one_a_case_and_in_a_table(tmp_path):
@@ -34,6 +37,20 @@ def test_answers_are_written_one_a_case_and_in_a_table(tmp_path):
     )
     assert len((tmp_path / "out" / "answers.csv").read_text().splitlines()) == 2
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_table_of_an_earlier_run_does_not_outlive_one_without_answers(tmp_path):
+    (tmp_path / "answers.csv").write_text("case,p\nold,1\n")
+    SaveAnswerd("answer", str(tmp_path))({"answer": {"case": "bad", "problem": "x", "rows": []}})
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", "a/b", ".."])
+def test_no_name_of_a_case_leads_out_of_the_folder(name, tmp_path):
+    save = SaveAnswerd("answer", str(tmp_path / "in"))
+    with pytest.raises(BadDataError, match="one name"):
+        save({"answer": {"case": name, "problem": "", "rows": []}})
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_the_mean_area_passes_over_classes_and_cases_that_tell_nothing():

@@ -13,17 +13,24 @@ from monai.metrics import CumulativeIterationMetric, compute_roc_auc
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from medssm.core.inert import file_name
+
 _LOGGER = logging.getLogger("bundle")
 
 
 def case_names(files: Sequence[Path], root: Path) -> list[str]:
     """A name for each file: its place below the folder without the ending, with it where needed."""
     places = [file.relative_to(root) for file in files]
-    plain = ["__".join(place.with_suffix("").parts) for place in places]
+    plain = ["__".join((*place.parts[:-1], _stem(place))) for place in places]
     return [
         "__".join(place.parts) if plain.count(name) > 1 else name
         for name, place in zip(plain, places, strict=True)
     ]
+
+
+def _stem(file: Path) -> str:
+    # .nii.gz is one ending
+    return file.stem.removesuffix(".nii") if file.suffix == ".gz" else file.stem
 
 
 class SaveAnswerd(MapTransform):
@@ -34,11 +41,15 @@ class SaveAnswerd(MapTransform):
             "problem" where the case could not be read.
         output_dir: Where to; the table is begun anew by each run.
         table: Name of the table.
+
+    Raises:
+        BadDataError: The name of a case leads out of the folder.
     """
 
     def __init__(self, keys: KeysCollection, output_dir: str, table: str = "answers.csv") -> None:
         super().__init__(keys)
         self.folder, self.table = Path(output_dir), table
+        self._begun = False
         self._columns: list[str] | None = None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -49,10 +60,14 @@ class SaveAnswerd(MapTransform):
         return case
 
     def _write(self, answer: Mapping[str, Any]) -> None:
+        name = file_name(answer["case"], "the name of a case", self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._begun:
+            (self.folder / self.table).unlink(missing_ok=True)
+            self._begun = True
         if answer.get("problem"):
             _LOGGER.warning("%s: %s", answer["case"], answer["problem"])
-        file = self.folder / f"{answer['case']}.json"
+        file = self.folder / f"{name}.json"
         partial = file.with_name(f".{file.name}.partial")
         partial.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
         partial.replace(file)

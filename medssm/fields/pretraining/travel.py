@@ -31,10 +31,7 @@ def list_volumes(dataset_dir: str) -> list[dict[str, str]]:
     if not files:
         raise UsageError(f"{place}: no image file found; expected e.g. .nii.gz, .mha or .nrrd.")
     names = case_names(files, files[0].parent)
-    return [
-        {"image": str(file), "case": name.removesuffix(".nii")}
-        for file, name in zip(files, names, strict=True)
-    ]
+    return [{"image": str(file), "case": name} for file, name in zip(files, names, strict=True)]
 
 
 class ReadVolumed(MapTransform):
