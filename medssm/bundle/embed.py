@@ -62,6 +62,11 @@ def embedded(name: str) -> str:
     return f"{TARGET}.{name.removeprefix(PACKAGE + '.')}"
 
 
+def called(name: str, embed: bool) -> str:
+    """How the configurations of a bundle call something of ours, copied or not."""
+    return embedded(name) if embed else name
+
+
 def _parts(value: Any) -> Iterable[str]:
     """Modules of the parts that arguments name, such as ``mixer: {name: vim}``."""
     tables: tuple[Table, ...] = (MIXERS,)

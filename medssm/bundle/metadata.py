@@ -113,6 +113,30 @@ def named(names: Sequence[str]) -> dict[str, str]:
     return {str(index): str(each) for index, each in enumerate(names)}
 
 
+def answers(names: Sequence[str]) -> dict[str, Any]:
+    """A vector of numbers a case as a tensor that a network gives, with their names."""
+    return {
+        "type": "probabilities",
+        "format": "classes",
+        "num_channels": len(names),
+        "spatial_shape": [],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": False,
+        "channel_def": named(names),
+    }
+
+
+def needed(packages: Sequence[str], embed: bool) -> tuple[str, ...]:
+    """Packages that a bundle needs; medssm too, where its code does not travel."""
+    return (*packages, *(() if embed else ("medssm",)))
+
+
+def unknown_licence(dataset: object) -> str:
+    """What is said of the licence of data that came without one."""
+    return f"unknown: ask who made the data set {dataset}"
+
+
 def metadata(facts: Facts) -> dict[str, Any]:
     """The content of metadata.json of a network of images."""
     shape = [f"{max(16, 2 * each)}*n" for each in facts.divisors]

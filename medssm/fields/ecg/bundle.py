@@ -1,17 +1,22 @@
 """A model of electrocardiograms as a MONAI bundle, proven by MONAI before it is put in place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from medssm.bundle import proof
-from medssm.bundle.answer_configs import ANSWERS, configurations
-from medssm.bundle.embed import embed_network
-from medssm.bundle.folder import Parts, checked, fill, put_together
-from medssm.core.errors import BadDataError, MedssmError, UsageError
+from medssm.bundle.answer_configs import ANSWERS
+from medssm.bundle.case_bundle import (
+    CaseBundle,
+    FoldBundleConfig,
+    largest,
+    refuse_several,
+    verdict,
+    write_case_bundle,
+)
+from medssm.bundle.folder import bundle_name, checked
+from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import read_json
 from medssm.data.ecg.read import find_records
 from medssm.fields.ecg.bundle_parts import TRAVEL, metadata_of, page_of, recipe_of
@@ -24,31 +29,14 @@ TOLERANCE = 1e-5
 """Largest difference of a probability between MONAI and `medssm predict`."""
 
 
-@dataclass(frozen=True)
-class BundleConfig:
-    """What a user may say about a bundle.
-
-    Args:
-        folds: The one fold that it holds; may be left out where there is only one.
-        prove: Whether MONAI reads held-back records, to be compared with `medssm predict`.
-        cases: How many; 0 takes all.
-        input: Folder of records for the proof; None takes those that the fold held back.
-    """
-
-    folds: tuple[int, ...] | None = None
-    prove: bool = True
-    cases: int = 4
-    input: str | None = None
-
-
 def write_bundle(
-    model: TrainedModel, output: Path, embed: bool, config: BundleConfig
+    model: TrainedModel, output: Path, embed: bool, config: FoldBundleConfig
 ) -> dict[str, Any]:
     """Write a bundle and prove it.
 
     Args:
         model: The model, one fold of it.
-        output: The bundle's folder; one that is there makes way.
+        output: The bundle's folder or .zip; one that is there makes way.
         embed: Whether the code of network and reading goes along.
         config: What the user said.
 
@@ -60,28 +48,19 @@ def write_bundle(
         UsageError: Several folds.
         BadDataError: No record for the proof.
     """
-    if len(model.weights) > 1:
-        raise UsageError(
-            f"{model.folder}: has the folds {', '.join(model.weights)}; a bundle holds one "
-            f"network. Take one, e.g. folds=[{next(iter(model.weights))}]."
-        )
+    refuse_several(model.folder, model.weights)
     files = _records(model, config) if config.prove else []
-    recipe = recipe_of(model, embed)
-    content = metadata_of(model, output.name, embed)
-
-    def fill_in(folder: Path) -> None:
-        if embed:
-            network = model.content["network"]
-            embed_network(network, folder / "scripts", ECG_NETWORKS, (TRAVEL, ANSWERS))
-        (weights,) = model.weights.values()
-        licence = str(content["data_source"])
-        fill(folder, Parts(model.load(weights), content, configurations(recipe), licence))
+    name, (weights,) = bundle_name(output), model.weights.values()
+    recipe, content = recipe_of(model, embed), metadata_of(model, name, embed)
+    bundle = CaseBundle(
+        model.load(weights), model.content["network"], ECG_NETWORKS, (TRAVEL, ANSWERS),
+        recipe, content, page_of(model, name, embed, recipe, content),
+    )  # fmt: skip
 
     def prove(folder: Path) -> dict[str, Any]:
         return _prove(folder, model, embed, files)
 
-    page = page_of(model, output.name, embed, recipe, content)
-    return put_together(output, fill_in, prove if config.prove else None, page.text)
+    return write_case_bundle(bundle, output, prove if config.prove else None)
 
 
 def _prove(folder: Path, model: TrainedModel, embed: bool, files: Sequence[Path]) -> dict[str, Any]:
@@ -96,31 +75,16 @@ def _prove(folder: Path, model: TrainedModel, embed: bool, files: Sequence[Path]
             name: _difference(scratch / "monai" / f"{name}.json", case["probabilities"])
             for name, case in read_predictions(scratch / "ours")["cases"].items()
         }
-    worst = max(differences, key=lambda name: differences[name])
-    if not differences[worst] <= TOLERANCE:
-        raise MedssmError(
-            f"the bundle's probabilities of {worst} differ from medssm's by "
-            f"{differences[worst]:.1e}; expected at most {TOLERANCE:g}. The bundle is not written."
-        )
-    return {
-        "proven": True,
-        "records": len(differences),
-        "largest_difference_of_a_probability": float(f"{differences[worst]:.2g}"),
-        "without_medssm": embed,
-    }
+    return verdict(differences, TOLERANCE, embed, "records", "probability")
 
 
 def _difference(file: Path, ours: list[float]) -> float:
     """The largest one; infinite where MONAI gave no answer."""
-    if not file.is_file():
-        return float("inf")
-    theirs = [row["probability"] for row in read_json(file)["rows"]]
-    if len(theirs) != len(ours):
-        return float("inf")
-    return float(np.abs(np.array(theirs) - np.array(ours)).max())
+    rows = read_json(file)["rows"] if file.is_file() else []
+    return largest([row["probability"] for row in rows], ours)
 
 
-def _records(model: TrainedModel, config: BundleConfig) -> list[Path]:
+def _records(model: TrainedModel, config: FoldBundleConfig) -> list[Path]:
     """The records of the proof.
 
     Raises:
@@ -143,7 +107,7 @@ def _linked(files: Sequence[Path], folder: Path) -> Path:
     folder.mkdir()
     for file in files:
         # a header and what it names go together
-        for part in sorted(file.parent.glob(f"{file.stem}.*")):
+        for part in sorted(file.parent.glob(f"{escape(file.stem)}.*")):
             link = folder / part.name
             if not link.exists():
                 link.symlink_to(part.absolute())

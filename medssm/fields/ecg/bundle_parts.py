@@ -7,8 +7,8 @@ from typing import Any
 from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe, Teaching
 from medssm.bundle.answer_readme import FINETUNING, Page, labelled_commands
 from medssm.bundle.config_parts import Config, at
-from medssm.bundle.embed import embedded
-from medssm.bundle.metadata import About, document, named
+from medssm.bundle.embed import called
+from medssm.bundle.metadata import About, answers, document, named, needed, unknown_licence
 from medssm.core.files import read_json
 from medssm.fields.ecg.model_folder import CALIBRATION, TrainedModel
 from medssm.networks import ECG_NETWORKS
@@ -28,19 +28,19 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
     told = plan.plain()
 
     def ours(name: str, /, **arguments: Any) -> Config:
-        return at(_called(f"{TRAVEL}.{name}", embed), **arguments)
+        return at(called(f"{TRAVEL}.{name}", embed), **arguments)
 
     record = {"keys": "image", "plan": {name: told[name] for name in _MADE_WITH},
               "length": plan.length}  # fmt: skip
     inferer = ours("WindowsInferer", classes=len(classes))
     labelled = [ours("ReadWindowsd", **record, classes=classes)]
-    area = at(_called(f"{ANSWERS}.MeanArea", embed))
+    area = at(called(f"{ANSWERS}.MeanArea", embed))
     values = {name: getattr(calibration, name).tolist() for name in ("slope", "shift")}
     return AnswerRecipe(
         network={"_target_": _network(content, embed),
                  **{key: value for key, value in content.items() if key != "name"}},
-        list_cases=_called(f"{TRAVEL}.list_records", embed),
-        travel=_called(ANSWERS, embed),
+        list_cases=called(f"{TRAVEL}.list_records", embed),
+        travel=called(ANSWERS, embed),
         read=[ours("ReadWindowsd", **record)],
         inferer=inferer,
         answer=[
@@ -71,13 +71,8 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
     )  # fmt: skip
 
 
-def _called(name: str, embed: bool) -> str:
-    """How the configurations call something of ours."""
-    return embedded(name) if embed else name
-
-
 def _network(content: Mapping[str, Any], embed: bool) -> str:
-    return _called(ECG_NETWORKS[str(content["name"])].replace(":", "."), embed)
+    return called(ECG_NETWORKS[str(content["name"])].replace(":", "."), embed)
 
 
 def metadata_of(model: TrainedModel, name: str, embed: bool) -> dict[str, Any]:
@@ -90,9 +85,9 @@ def metadata_of(model: TrainedModel, name: str, embed: bool) -> dict[str, Any]:
             f"{model.content['network']['name']} trained by medssm on {model.content['dataset']}: "
             f"records of {len(plan.leads)} leads to a calibrated probability for each finding."
         ),
-        needs=_NEEDS if embed else (*_NEEDS, "medssm"),
+        needs=needed(_NEEDS, embed),
         figures=_card(model),
-        licence=f"unknown: ask who made the data set {model.content['dataset']}",
+        licence=unknown_licence(model.content["dataset"]),
     )
     image = {
         "type": "series",
@@ -105,17 +100,8 @@ def metadata_of(model: TrainedModel, name: str, embed: bool) -> dict[str, Any]:
         "is_patch_data": True,
         "channel_def": named(plan.leads),
     }
-    pred = {
-        "type": "probabilities",
-        "format": "classes",
-        "num_channels": len(plan.classes),
-        "spatial_shape": [],
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": False,
-        "channel_def": named([f"{each.abbreviation} ({each.code})" for each in plan.classes]),
-    }
-    return document(about, {"image": image}, {"pred": pred})
+    classes = [f"{each.abbreviation} ({each.code})" for each in plan.classes]
+    return document(about, {"image": image}, {"pred": answers(classes)})
 
 
 def _card(model: TrainedModel) -> dict[str, Any]:

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import nibabel
-import numpy as np
 import torch
 
 from medssm.bundle import proof
-from medssm.bundle.answer_configs import configurations
-from medssm.bundle.embed import embed_network
-from medssm.bundle.folder import Parts, checked, fill, put_together
+from medssm.bundle.case_bundle import CaseBundle, largest, verdict, write_case_bundle
+from medssm.bundle.folder import bundle_name, checked
 from medssm.core.errors import BadDataError, MedssmError
 from medssm.core.files import read_json
 from medssm.fields.pretraining.bundle_parts import (
@@ -54,7 +52,7 @@ def write_bundle(
 
     Args:
         model: The pre-trained model.
-        output: The bundle's folder; one that is there makes way.
+        output: The bundle's folder or .zip; one that is there makes way.
         embed: Whether the code of encoder and reading goes along.
         config: What the user said.
         home: Where the archive's volumes lie.
@@ -74,20 +72,17 @@ def write_bundle(
     with torch.no_grad():
         example = torch.zeros(1, encoder["in_channels"], *model.content["crop"])
         width = int(network.eval()(example).shape[1])
-    recipe = recipe_of(model, embed)
-    content = metadata_of(model, output.name, embed, width)
-
-    def fill_in(folder: Path) -> None:
-        if embed:
-            embed_network(encoder["encoder"], folder / "scripts", NETWORKS, bundle_modules())
-        licence = str(content["data_source"])
-        fill(folder, Parts(network, content, configurations(recipe), licence))
+    name = bundle_name(output)
+    recipe, content = recipe_of(model, embed), metadata_of(model, name, embed, width)
+    bundle = CaseBundle(
+        network, encoder["encoder"], NETWORKS, bundle_modules(),
+        recipe, content, page_of(model, name, embed, recipe, content),
+    )  # fmt: skip
 
     def prove(folder: Path) -> dict[str, Any]:
         return _prove(folder, model, embed, volumes)
 
-    page = page_of(model, output.name, embed, recipe, content)
-    return put_together(output, fill_in, prove if config.prove else None, page.text)
+    return write_case_bundle(bundle, output, prove if config.prove else None)
 
 
 def _volumes(model: PretrainedModel, config: BundleConfig, home: Path) -> list[InputVolume]:
@@ -127,24 +122,10 @@ def _prove(
             name: _difference(scratch / "monai" / f"{name}.json", case["embedding"])
             for name, case in cases.items()
         }
-    worst = max(differences.values(), default=float("inf"))
-    if not worst <= TOLERANCE:
-        raise MedssmError(
-            f"the bundle's embeddings differ from medssm's by {worst:.1e}; expected at most "
-            f"{TOLERANCE:g}. The bundle is not written."
-        )
-    return {
-        "proven": True,
-        "volumes": len(differences),
-        "largest_difference_of_a_number": float(f"{worst:.2g}"),
-        "without_medssm": embed,
-    }
+    return verdict(differences, TOLERANCE, embed, "volumes", "number")
 
 
 def _difference(file: Path, ours: list[float]) -> float:
     """The largest one; infinite where MONAI gave no answer."""
     rows = read_json(file)["rows"] if file.is_file() else []
-    if len(rows) != 1 or len(rows[0]) != len(ours):
-        return float("inf")
-    theirs = np.array([*rows[0].values()])
-    return float(np.abs(theirs - np.array(ours)).max())
+    return largest([*rows[0].values()], ours) if len(rows) == 1 else float("inf")

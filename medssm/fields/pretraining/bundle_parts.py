@@ -6,8 +6,8 @@ from typing import Any
 from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe
 from medssm.bundle.answer_readme import Page
 from medssm.bundle.config_parts import Config, at
-from medssm.bundle.embed import embedded
-from medssm.bundle.metadata import About, document, named
+from medssm.bundle.embed import called
+from medssm.bundle.metadata import About, document, named, needed, unknown_licence
 from medssm.core.files import read_json
 from medssm.core.signature import parameters_of
 from medssm.fields.pretraining.model_folder import PretrainedModel
@@ -37,13 +37,13 @@ def recipe_of(model: PretrainedModel, embed: bool) -> AnswerRecipe:
     """What the configurations are made of."""
 
     def ours(name: str, /, **arguments: Any) -> Config:
-        return at(_called(f"{TRAVEL}.{name}", embed), **arguments)
+        return at(called(f"{TRAVEL}.{name}", embed), **arguments)
 
     content = model.content
     return AnswerRecipe(
         network=ours("EncoderMap", **encoder_of(model)),
-        list_cases=_called(f"{TRAVEL}.list_volumes", embed),
-        travel=_called(ANSWERS, embed),
+        list_cases=called(f"{TRAVEL}.list_volumes", embed),
+        travel=called(ANSWERS, embed),
         read=[
             ours("ReadVolumed", keys="image", window_hu=list(content["window_hu"]),
                  spacing_mm=content.get("spacing_mm")),
@@ -51,11 +51,6 @@ def recipe_of(model: PretrainedModel, embed: bool) -> AnswerRecipe:
         inferer=ours("EmbeddingInferer", crop=list(content["crop"])),
         answer=[ours("EmbeddingAnswerd", keys="pred")],
     )  # fmt: skip
-
-
-def _called(name: str, embed: bool) -> str:
-    """How the configurations call something of ours."""
-    return embedded(name) if embed else name
 
 
 def metadata_of(model: PretrainedModel, name: str, embed: bool, width: int) -> dict[str, Any]:
@@ -76,9 +71,9 @@ def metadata_of(model: PretrainedModel, name: str, embed: bool, width: int) -> d
             f"The encoder of {encoder['encoder']['name']}, pre-trained by medssm on the volumes of "
             f"{model.content['dataset']} without labels."
         ),
-        needs=_NEEDS if embed else (*_NEEDS, "medssm"),
+        needs=needed(_NEEDS, embed),
         figures={},
-        licence=f"unknown: ask who made the data set {model.content['dataset']}",
+        licence=unknown_licence(model.content["dataset"]),
     )
     image = {
         "type": "image",
@@ -156,7 +151,7 @@ def _fine_tuning(encoder: Mapping[str, Any], embed: bool) -> tuple[str, ...]:
         "network that the encoder belongs to takes its weights, and learns the rest:",
         "```python\n"
         "import torch\n"
-        f"from {_called(module, embed)} import {name}\n\n"
+        f"from {called(module, embed)} import {name}\n\n"
         f"network = {name}(\n{arguments})\n"
         'weights = torch.load("models/model.pt", weights_only=True)\n'
         f"{stripped if itself else ''}"

@@ -1,11 +1,11 @@
 """Export: the pre-trained encoder, as weights with the network that they fit, or as a bundle."""
 
+from typing import Any
+
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import read_json, sha256, write_bytes, write_json
-from medssm.core.signature import make
 from medssm.fields.pretraining.model_folder import open_model
 from medssm.runs.answer import Answer
-from medssm.runs.compose import parse_values
 from medssm.runs.field import ExportRequest
 from medssm.training.pretrained import ENCODER, ENCODER_FACTS
 
@@ -46,12 +46,11 @@ def export_encoder(request: ExportRequest) -> Answer:
 
 
 def _bundle(request: ExportRequest) -> Answer:
-    from medssm.bundle.folder import check_free
+    from medssm.bundle.case_bundle import bundle_answer
     from medssm.fields.pretraining.bundle import BundleConfig, write_bundle
 
-    config: BundleConfig = make(BundleConfig, parse_values(request.overrides), "export")
-    check_free(request.output, request.force)
-    model = open_model(request.model)
-    figures = write_bundle(model, request.output, request.embed, config, request.home)
-    facts = {"kind": "bundle", "file": str(request.output), **figures}
-    return Answer(facts, [f"{name}: {value}" for name, value in figures.items()], [request.output])
+    def write(config: BundleConfig) -> dict[str, Any]:
+        model = open_model(request.model)
+        return write_bundle(model, request.output, request.embed, config, request.home)
+
+    return bundle_answer(request, BundleConfig, write)

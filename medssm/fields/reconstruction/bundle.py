@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from medssm.bundle import proof
-from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe, configurations
+from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe
 from medssm.bundle.answer_readme import Page
+from medssm.bundle.case_bundle import CaseBundle, verdict, write_case_bundle
 from medssm.bundle.config_parts import at
-from medssm.bundle.embed import embed_network, embedded
-from medssm.bundle.folder import Parts, checked, fill, put_together
-from medssm.bundle.metadata import About, document, named
-from medssm.core.errors import MedssmError, UsageError
+from medssm.bundle.embed import called
+from medssm.bundle.folder import bundle_name, checked
+from medssm.bundle.metadata import About, document, named, needed, unknown_licence
+from medssm.core.errors import UsageError
 from medssm.core.files import read_json
 from medssm.data.kspace_writers import read_reconstruction
 from medssm.fields.reconstruction.demo import make_scans
@@ -75,34 +76,31 @@ def write_bundle(
                  "preparation": plain(asdict(model.preparation))}  # fmt: skip
     packed = PackedReconstruction(**arguments)
     packed.program.network.load_state_dict(model.network().state_dict())
-    recipe, content = _recipe(model, arguments, embed), _metadata(model, output.name, embed)
-
-    def fill_in(folder: Path) -> None:
-        if embed:
-            embed_network(arguments["network"], folder / "scripts", RECONSTRUCTION_NETWORKS,
-                          (TRAVEL, PACKED, ANSWERS))  # fmt: skip
-        made = configurations(recipe)
-        fill(folder, Parts(packed, content, made, str(content["data_source"])))
+    name = bundle_name(output)
+    recipe, content = _recipe(model, arguments, embed), _metadata(model, name, embed)
+    bundle = CaseBundle(
+        packed, arguments["network"], RECONSTRUCTION_NETWORKS, (TRAVEL, PACKED, ANSWERS),
+        recipe, content, _page(model, name, embed, recipe, content),
+    )  # fmt: skip
 
     def prove(folder: Path) -> dict[str, Any]:
         return _prove(folder, model, embed, config)
 
-    page = _page(model, output.name, embed, recipe, content)
-    return put_together(output, fill_in, prove if config.prove else None, page.text)
+    return write_case_bundle(bundle, output, prove if config.prove else None)
 
 
 def _recipe(model: ReconModel, arguments: Mapping[str, Any], embed: bool) -> AnswerRecipe:
-    def called(name: str) -> str:
-        return embedded(name) if embed else name
+    def ours(name: str) -> str:
+        return called(name, embed)
 
     return AnswerRecipe(
-        network={"_target_": called(f"{PACKED}.PackedReconstruction"), **arguments},
-        list_cases=called(f"{TRAVEL}.list_volumes"),
-        travel=called(ANSWERS),
-        read=[at(called(f"{TRAVEL}.ReadKspaced"), keys="image",
+        network={"_target_": ours(f"{PACKED}.PackedReconstruction"), **arguments},
+        list_cases=ours(f"{TRAVEL}.list_volumes"),
+        travel=ours(ANSWERS),
+        read=[at(ours(f"{TRAVEL}.ReadKspaced"), keys="image",
                  sampling=plain(asdict(model.sampling)), centred=model.preparation.centred)],
-        inferer=at(called(f"{TRAVEL}.SlicesInferer")),
-        answer=[at(called(f"{TRAVEL}.SaveReconstructiond"), keys="pred",
+        inferer=at(ours(f"{TRAVEL}.SlicesInferer")),
+        answer=[at(ours(f"{TRAVEL}.SaveReconstructiond"), keys="pred",
                    output_dir="@output_dir")],
     )  # fmt: skip
 
@@ -115,9 +113,9 @@ def _metadata(model: ReconModel, name: str, embed: bool) -> dict[str, Any]:
             f"{model.content['network']['name']} trained by medssm on {model.content['dataset']}: "
             "k-space, its mask and its fully sampled centre to magnitude images."
         ),
-        needs=_NEEDS if embed else (*_NEEDS, "medssm"),
+        needs=needed(_NEEDS, embed),
         figures=_card(model),
-        licence=f"unknown: ask who made the data set {model.content['dataset']}",
+        licence=unknown_licence(model.content["dataset"]),
         references=("Yiasemis et al., Recurrent Variational Network, CVPR 2022",),
     )
     common = {"modality": "MR", "spatial_shape": _SHAPE, "dtype": "float32",
@@ -178,22 +176,11 @@ def _prove(folder: Path, model: ReconModel, embed: bool, config: BundleConfig) -
             model=model.folder, input=volumes, output=scratch / "ours", fold=config.fold,
             checkpoint=config.checkpoint, consistency="soft", withheld=0.0, device="cpu",
         ))  # fmt: skip
-        names = list(case_files(volumes))
-        worst = max(
-            _difference(*(scratch / who / f"{name}.h5" for who in ("monai", "ours")))
-            for name in names
-        )
-    if not worst <= TOLERANCE:
-        raise MedssmError(
-            f"the bundle's images differ from medssm's by {worst:.1e} of the brightest pixel; "
-            f"expected at most {TOLERANCE:g}. The bundle is not written."
-        )
-    return {
-        "proven": True,
-        "volumes": len(names),
-        "largest_difference_of_a_pixel": float(f"{worst:.2g}"),
-        "without_medssm": embed,
-    }
+        differences = {
+            name: _difference(*(scratch / who / f"{name}.h5" for who in ("monai", "ours")))
+            for name in case_files(volumes)
+        }
+    return verdict(differences, TOLERANCE, embed, "volumes", "pixel")
 
 
 def _size(sampling: SamplingConfig) -> tuple[int, int]:
@@ -206,8 +193,8 @@ def _size(sampling: SamplingConfig) -> tuple[int, int]:
 
 
 def _difference(theirs: Path, ours: Path) -> float:
-    """The largest one, as a part of the brightest pixel; infinite where MONAI gave no image."""
-    if not theirs.is_file():
+    """The largest one, as a part of the brightest pixel; infinite where either is missing."""
+    if not theirs.is_file() or not ours.is_file():
         return float("inf")
     found, expected = (read_reconstruction(each)["reconstruction"] for each in (theirs, ours))
     if found.shape != expected.shape:

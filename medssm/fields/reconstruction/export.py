@@ -99,15 +99,14 @@ def export(request: ExportRequest) -> Answer:
 
 def _bundle(request: ExportRequest) -> Answer:
     """A MONAI bundle, proven beside predict."""
-    from medssm.bundle.folder import check_free
+    from medssm.bundle.case_bundle import bundle_answer
     from medssm.fields.reconstruction.bundle import BundleConfig, write_bundle
 
-    config: BundleConfig = make(BundleConfig, parse_values(request.overrides), "export")
-    check_free(request.output, request.force)
-    model = open_model(request.model, config.fold, config.checkpoint)
-    facts = {"kind": "bundle"} | write_bundle(model, request.output, request.embed, config)
-    lines = [f"{name}: {value}" for name, value in facts.items()]
-    return Answer(facts, lines, [request.output])
+    def write(config: BundleConfig) -> dict[str, Any]:
+        model = open_model(request.model, config.fold, config.checkpoint)
+        return write_bundle(model, request.output, request.embed, config)
+
+    return bundle_answer(request, BundleConfig, write)
 
 
 def _free(request: ExportRequest) -> Path:
