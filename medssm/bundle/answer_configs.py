@@ -49,6 +49,7 @@ class AnswerRecipe:
         teaching: How it learns; None gives no training configuration.
         listing: More arguments of that function, such as "unit='patient'".
         grouped: Whether the inference reads the table of labels too, for what belongs together.
+        settings: More rows of every configuration, which a user may change from outside.
     """
 
     network: Mapping[str, Any]
@@ -64,6 +65,7 @@ class AnswerRecipe:
     teaching: Teaching | None = None
     listing: str = ""
     grouped: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def configurations(recipe: AnswerRecipe) -> dict[str, Config]:
@@ -85,6 +87,7 @@ def _common(recipe: AnswerRecipe) -> Config:
         "ckpt_path": "$@bundle_root + '/models/model.pt'",
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/eval'",
+        **recipe.settings,
         "network_def": dict(recipe.network),
         "network": "$@network_def.to(@device)",
     }

@@ -9,8 +9,8 @@ from typing import Any
 from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe, Teaching
 from medssm.bundle.answer_readme import FINETUNING, Page, labelled_commands
 from medssm.bundle.config_parts import Config, at
-from medssm.bundle.embed import embedded
-from medssm.bundle.metadata import About, document, named
+from medssm.bundle.embed import called
+from medssm.bundle.metadata import About, answers, document, named, needed, unknown_licence
 from medssm.core.files import read_json
 from medssm.fields.pathology.model_folder import EDGES, TrainedModel
 from medssm.fields.pathology.travel_answers import BagLogits
@@ -21,6 +21,8 @@ ANSWERING = "medssm.fields.pathology.travel_answers"
 LEARNING = "medssm.fields.pathology.learning"
 _NEEDS = ("pytorch-ignite", "fire", "h5py")
 _LR = 2e-4
+# what a user of the bundle may turn off
+_CHECKS = ("check_order", "check_encoder")
 # enough tiles for every network, however it pools or chooses among them
 _TILES = 64
 _GIVES = {
@@ -45,11 +47,16 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
     """What the configurations are made of."""
 
     def ours(name: str, /, **arguments: Any) -> Config:
-        return at(_called(name, embed), **arguments)
+        return at(called(name, embed), **arguments)
 
     content, width = model.content, int(model.content["width"])
     origin = {**asdict(model.origin), "orders": list(model.origin.orders)}
-    read = {"keys": "image", "width": width, "origin": origin}
+    read = {
+        "keys": "image",
+        "width": width,
+        "origin": origin,
+        **{name: f"@{name}" for name in _CHECKS},
+    }
     labels = _labels(model)
     inferer = ours(f"{ANSWERING}.BagInferer")
     network = dict(content["network"])
@@ -57,8 +64,8 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
     patients = content["unit"] == "patient"
     return AnswerRecipe(
         network=ours(f"{ANSWERING}.BagLogits", network=ours(target, **network), width=width),
-        list_cases=_called(f"{READING}.list_bags", embed),
-        travel=_called(ANSWERS, embed),
+        list_cases=called(f"{READING}.list_bags", embed),
+        travel=called(ANSWERS, embed),
         read=[ours(f"{READING}.ReadBagd", **read)],
         inferer=inferer,
         answer=[
@@ -71,12 +78,8 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
         teaching=_teaching(model, ours, {**read, **labels}),
         listing="unit='patient'" if patients else "",
         grouped=patients,
+        settings=dict.fromkeys(_CHECKS, True),
     )  # fmt: skip
-
-
-def _called(name: str, embed: bool) -> str:
-    """How the configurations call something of ours."""
-    return embedded(name) if embed else name
 
 
 def _labels(model: TrainedModel) -> dict[str, Any]:
@@ -129,9 +132,9 @@ def metadata_of(model: TrainedModel, name: str, embed: bool) -> dict[str, Any]:
             f"{content['network']['name']} trained by medssm on {content['dataset']}: features of "
             f"{encoder}, {content['width']} numbers a tile, to an answer a {content['unit']}."
         ),
-        needs=_NEEDS if embed else (*_NEEDS, "medssm"),
+        needs=needed(_NEEDS, embed),
         figures=_card(model),
-        licence=f"unknown: ask who made the data set {content['dataset']}",
+        licence=unknown_licence(content["dataset"]),
     )
     outputs = list(content["classes"])
     if model.kind != "classification":
@@ -147,17 +150,7 @@ def metadata_of(model: TrainedModel, name: str, embed: bool) -> dict[str, Any]:
         "is_patch_data": False,
         "channel_def": named([f"feature {i}" for i in range(int(content["width"]))]),
     }
-    pred = {
-        "type": "probabilities",
-        "format": "classes",
-        "num_channels": len(outputs),
-        "spatial_shape": [],
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": False,
-        "channel_def": named(outputs),
-    }
-    return document(about, {"image": image}, {"pred": pred})
+    return document(about, {"image": image}, {"pred": answers(outputs)})
 
 
 def _bins(model: TrainedModel) -> list[str]:
@@ -208,6 +201,9 @@ def page_of(
             "Slides themselves are not read: cutting them into tiles and the feature extractor are "
             "not in this bundle. Make the features with CLAM, TRIDENT, or `medssm preprocess`.",
             *(grouped if recipe.grouped else ()),
+            "Features that say they are of another encoder, or of tiles in another order where "
+            "the answer depends on it, are refused; `--check_encoder False` and "
+            "`--check_order False` take them all the same.",
         ),
         gives=(
             f"`OUTPUT/BAG.json` and a row of `OUTPUT/answers.csv`: {_GIVES[model.kind]}. "

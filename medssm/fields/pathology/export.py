@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from medssm.core.errors import MedssmError, UsageError
 from medssm.core.files import atomic_path, write_json
-from medssm.core.signature import make
 from medssm.fields.pathology.model_folder import TrainedModel, open_model
 from medssm.runs.answer import Answer
 from medssm.runs.compose import parse_values
@@ -88,15 +87,14 @@ def export(request: ExportRequest) -> Answer:
 
 
 def _bundle(request: ExportRequest) -> Answer:
-    from medssm.bundle.folder import check_free
-    from medssm.fields.pathology.bundle import BundleConfig, write_bundle
+    from medssm.bundle.case_bundle import FoldBundleConfig, bundle_answer
+    from medssm.fields.pathology.bundle import write_bundle
 
-    config: BundleConfig = make(BundleConfig, parse_values(request.overrides), "export")
-    check_free(request.output, request.force)
-    model = open_model(request.model, config.folds)
-    figures = write_bundle(model, request.output, request.embed, config)
-    facts = {"kind": "bundle", "file": str(request.output), **figures}
-    return Answer(facts, [f"{name}: {value}" for name, value in figures.items()], [request.output])
+    def write(config: FoldBundleConfig) -> dict[str, Any]:
+        model = open_model(request.model, config.folds)
+        return write_bundle(model, request.output, request.embed, config)
+
+    return bundle_answer(request, FoldBundleConfig, write)
 
 
 def _write(module: nn.Module, width: int, file: Path, kind: str) -> dict[str, Any]:

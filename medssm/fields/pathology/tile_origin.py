@@ -27,9 +27,20 @@ class TileOrigin:
 
 
 def check_tiles(
-    tiles: Tiles, origin: TileOrigin, check_order: bool = True, check_encoder: bool = True
+    tiles: Tiles,
+    origin: TileOrigin,
+    check_order: bool = True,
+    check_encoder: bool = True,
+    switch: str = "{}=false",
 ) -> None:
     """Hold the files of a bag against those of training.
+
+    Args:
+        tiles: Of the bag.
+        origin: Of the tiles of training.
+        check_order: Refuse another order.
+        check_encoder: Refuse another encoder.
+        switch: How a user turns one of these two off, with {} for its name.
 
     Raises:
         BadDataError: Another order or another encoder.
@@ -41,11 +52,11 @@ def check_tiles(
             raise BadDataError(
                 f"{part.source}: tiles in the order {order!r}, the model was trained on "
                 f"{', '.join(origin.orders)}, and its answer depends on the order. "
-                "Write them in that order, or go on with check_order=false."
+                f"Write them in that order, or go on with {switch.format('check_order')}."
             )
         if check_encoder and origin.encoder and part.encoder not in (None, origin.encoder):
             raise BadDataError(
                 f"{part.source}: features of the encoder {part.encoder!r}, the model was trained "
                 f"on {origin.encoder!r}. Take features of that one, or go on with "
-                "check_encoder=false."
+                f"{switch.format('check_encoder')}."
             )

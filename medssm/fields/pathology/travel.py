@@ -12,6 +12,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from medssm.core.errors import BadDataError
+from medssm.core.inert import file_name
 from medssm.data.bags import SlideRow, bag_header, find_bags, read_bag_table, read_slide_table
 from medssm.data.bags.bag import Bag
 from medssm.data.bags.slide_table import slide_id
@@ -36,7 +37,7 @@ def list_bags(
         unit: "patient" makes one bag of all slides of a patient.
 
     Raises:
-        BadDataError: Nothing to read there.
+        BadDataError: Nothing to read there, or a patient's name is none for a file.
     """
     place = Path(dataset_dir)
     if place.suffix.lower() == ".csv":
@@ -54,6 +55,7 @@ def list_bags(
             continue
         row = rows.get(slide, SlideRow(slide, slide))
         name = row.patient if unit == "patient" else slide
+        file_name(name, "the name of a bag", str(labels_file))
         bag = bags.setdefault(name, {"image": [], "case": name, **_truth(row)})
         bag["image"].append(str(file))
     return list(bags.values())
@@ -83,6 +85,8 @@ class ReadBagd(MapTransform):
         edges: Edges of the time bins, to give "label" too: bin, censored and months, (3,).
         strict: Whether a bag that cannot be read stops the run; otherwise it has no tile, "problem"
             says why, and the others go on.
+        check_order: Refuse tiles in another order than those of training.
+        check_encoder: Refuse features of another encoder.
 
     Shape:
         result: (width, N) features.
@@ -96,9 +100,12 @@ class ReadBagd(MapTransform):
         classes: Sequence[str] | None = None,
         edges: Sequence[float] | None = None,
         strict: bool = False,
+        check_order: bool = True,
+        check_encoder: bool = True,
     ) -> None:
         super().__init__(keys)
         self.width, self.strict = width, strict
+        self.checks = (check_order, check_encoder)
         self.origin = TileOrigin(**{**origin, "orders": tuple(origin["orders"])})
         self.classes = None if classes is None else list(classes)
         self.edges = None if edges is None else list(edges)
@@ -136,7 +143,7 @@ class ReadBagd(MapTransform):
             part = Bag(name, features, None, {}, files[0])
             return Tiles(torch.from_numpy(features), np.arange(len(features)), (part,))
         tiles = read_tiles(files, self.width, self.origin.order)
-        check_tiles(tiles, self.origin)
+        check_tiles(tiles, self.origin, *self.checks, switch="--{} False")
         if not len(tiles.features):
             raise BadDataError(f"{files[0]}: no tiles. A bag without tiles has no answer.")
         return tiles

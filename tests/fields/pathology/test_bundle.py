@@ -8,9 +8,11 @@ import torch
 
 from medssm.bundle import proof
 from medssm.cli.main import main
+from medssm.core.errors import BadDataError
 from medssm.core.files import read_json, write_json
-from medssm.data.bags import read_bag, read_slide_table
-from tests.support.bags import make_study
+from medssm.data.bags import read_bag, read_slide_table, write_bag
+from medssm.fields.pathology.travel import list_bags
+from tests.support.bags import FACTS, WIDTH, grid, make_study
 from tests.support.bundles import missing_properties, run_config
 
 COMMON = (
@@ -95,6 +97,19 @@ def test_classes_and_shares_are_those_of_predict(classes, tmp_path):
     assert "has no coords" in read_json(found / "placeless.json")["problem"]
 
 
+def test_features_of_another_encoder_are_refused_until_the_user_asks(classes, tmp_path):
+    bundle = _bundle(classes[1], tmp_path / "Bags", "prove=false")
+    write_bag(tmp_path / "in" / "a.h5", np.ones((5, WIDTH), np.float32), grid(5),
+              {**FACTS, "encoder": "other"})  # fmt: skip
+    given = {"dataset_dir": tmp_path / "in", "output_dir": tmp_path / "out"}
+    run_config(bundle, "inference", **given)
+    answer = read_json(tmp_path / "out" / "a.json")
+    assert "--check_encoder False" in answer["problem"]
+    assert answer["rows"] == []
+    run_config(bundle, "inference", check_encoder=False, **given)
+    assert len(read_json(tmp_path / "out" / "a.json")["rows"]) == 1
+
+
 def test_survival_of_patients_is_evaluated_and_learnt(times, tmp_path):
     source, model = times
     bundle = _bundle(model, tmp_path / "Bags", "prove=false")
@@ -117,6 +132,16 @@ def test_survival_of_patients_is_evaluated_and_learnt(times, tmp_path):
         for name in ("model", "model_trained")
     )
     assert any(not torch.equal(after[name], before[name]) for name in before)
+
+
+def test_no_patients_name_leads_out_of_the_folder(times, tmp_path):
+    source, _ = times
+    slide = next(iter(read_slide_table(source / "labels.csv")))
+    table = tmp_path / "labels.csv"
+    table.write_text(f"case_id,slide_id\n../../out,{slide}\n", encoding="utf-8")
+    with pytest.raises(BadDataError, match="name of a bag"):
+        list_bags(str(source), str(table), unit="patient")
+    assert len(list_bags(str(source), str(table))) > 1
 
 
 def test_another_answer_refuses_the_bundle(classes, tmp_path, monkeypatch, capsys):
