@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medssm.bundle.readme import fact_rows
+from medssm.bundle.readme import TRUST, fact_rows
 
 # what `python -m monai.bundle` itself needs beside MONAI
 _TOOLS = ("torch", "monai", "pytorch-ignite", "fire")
@@ -44,6 +44,7 @@ class Page:
             f"# {self.name}",
             f"{self.task} A MONAI bundle written by `medssm export`. Network: `{self.network}`. "
             "Research only; no medical device.",
+            TRUST,
             "## Install",
             *self._install(),
             "## Run",

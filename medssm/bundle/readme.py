@@ -5,6 +5,11 @@ from typing import Any
 
 from medssm.bundle.config_parts import Recipe
 
+TRUST = (
+    "A bundle is a program: MONAI runs the expressions in `configs/` and the code in `scripts/`, "
+    "so start only what comes from somebody you trust. The weights are loaded as data."
+)
+
 
 def bundle_readme(
     name: str, recipe: Recipe, card: Mapping[str, Any], figures: Mapping[str, Any], embed: bool
@@ -30,6 +35,8 @@ def bundle_readme(
             f"# {name}",
             "",
             f"A MONAI bundle written by `medssm export`. Network: `{target}`. {needs}",
+            "",
+            TRUST,
             "",
             "## Run",
             "",
