@@ -125,7 +125,7 @@ VERBS: dict[str, Verb] = {
         (
             Flag(
                 ("-i", "--input"),
-                "one image, or a folder of images",
+                "one image, a folder of images, or DICOM: a folder, a tree or a zip of series",
                 "IN",
                 required=True,
                 unless=("cases=validation", "cases=test"),

@@ -94,7 +94,7 @@ def _objection(header: DicomHeader, rules: StackRules) -> tuple[Reason, str] | N
             Reason.DERIVED_NO_ORIENTATION,
             "",
         ),
-        (_places_no_plane(header), Reason.NO_GEOMETRY, "no position, orientation or spacing"),
+        (_places_no_plane(header), Reason.NO_GEOMETRY, f"no {_absent(header)}"),
         (header.lossy and rules.lossy == "reject", Reason.LOSSY, header.syntax),
     )
     return next(((reason, detail) for fails, reason, detail in tests if fails), None)
@@ -116,13 +116,17 @@ def _other_modality(header: DicomHeader, rules: StackRules) -> bool:
 
 
 def _places_no_plane(header: DicomHeader) -> bool:
-    return any(
-        plane.position is None
-        or plane.orientation is None
-        or plane.spacing_mm is None
-        or min(plane.spacing_mm) <= 0
-        for plane in header.planes
+    return bool(_absent(header))
+
+
+def _absent(header: DicomHeader) -> str:
+    """What a plane of a file lacks to lie somewhere, or ""."""
+    tests = (
+        ("position", lambda plane: plane.position is None),
+        ("orientation", lambda plane: plane.orientation is None),
+        ("pixel spacing", lambda plane: plane.spacing_mm is None or min(plane.spacing_mm) <= 0),
     )
+    return ", no ".join(name for name, lacks in tests if any(map(lacks, header.planes)))
 
 
 def _without_doubles(

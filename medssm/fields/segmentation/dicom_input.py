@@ -11,7 +11,7 @@ from medssm.core.archives import ArchiveLimits, is_archive, unpack
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.extras import require
 from medssm.core.files import RECORDS, TEMPORARY_MARK, digest
-from medssm.core.log import say
+from medssm.core.log import say, warn
 from medssm.data.dicom.headers import EXTRA
 from medssm.data.dicom.scan import any_dicom, files_below, is_dicom_file, scan_files
 from medssm.data.dicom.screening import StackRules
@@ -32,6 +32,9 @@ _NAME_DIGITS = 12
 _MAX_RATIO = 1100.0
 _MAX_BYTES = 64 * 2**30
 _MAX_FILES = 1_000_000
+_ZIP_HEAD = b"PK\x03\x04"
+# rar and 7z
+_OTHER_ARCHIVES = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,17 +150,50 @@ def dicom_files(
             files = unpack(source, folder, limits=_limits(scratch))
             if not any_dicom(files):
                 raise BadDataError(
-                    f"{source}: {len(files)} file(s) in the zip and none is DICOM. Unpack images "
-                    "of other formats and name their folder."
+                    f"{source}: {len(files)} file(s) in the zip and none is DICOM; a zip within "
+                    "it is not opened. Unpack images of other formats, or the inner zip, and name "
+                    "their folder."
                 )
             yield files
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    elif source.exists() and not _holds_images(source, file_ending):
+    elif not source.exists():
+        yield None
+    elif _holds_images(source, file_ending):
+        if any_dicom(files_below(source, output)):
+            warn(
+                "%s: holds images in %s and DICOM too; the images are predicted and the DICOM "
+                "files are NOT. Name a folder that holds DICOM alone to predict those.",
+                source, file_ending,
+            )  # fmt: skip
+        yield None
+    else:
+        _refuse_other_archives(source)
         files = files_below(source, output)
         yield files if any_dicom(files) else None
-    else:
-        yield None
+
+
+def _refuse_other_archives(source: Path) -> None:
+    """Tell what can be done with a file that only looks like something to unpack.
+
+    Raises:
+        BadDataError: A zip that is cut off, or an archive of another kind.
+    """
+    if not source.is_file():
+        return
+    with source.open("rb") as stream:
+        head = stream.read(max(map(len, _OTHER_ARCHIVES)))
+    if head.startswith(_ZIP_HEAD):
+        raise BadDataError(
+            f"{source}: begins as a zip and has no table of contents, so it is cut off. Copy it "
+            "again from its source."
+        )
+    packed = source.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz"))
+    if packed or head.startswith(_OTHER_ARCHIVES):
+        raise BadDataError(
+            f"{source}: an archive of another kind. Expected a folder or a zip: unpack it and name "
+            "the folder."
+        )
 
 
 def _limits(scratch: Path) -> ArchiveLimits:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import highdicom
 import nibabel
@@ -275,12 +276,36 @@ def test_a_series_that_was_not_asked_for_is_told_as_such(ct_model, tmp_path):
     }  # fmt: skip
 
 
-def test_a_mixed_folder_of_images_and_dicom_is_the_images(ct_model, tmp_path):
+def test_a_mixed_folder_of_images_and_dicom_is_the_images_and_says_so(ct_model, tmp_path, capsys):
     raw = next((ct_model.parents[2] / "raw").glob("Dataset*"))
     shutil.copytree(raw / "imagesTr", tmp_path / "in")
     write_series(tmp_path / "in/dicom", phantom(1, SHAPE), "s")
-    report = run(ct_model, tmp_path / "in", tmp_path / "out", cases="c0")
-    assert report.done == ("c0",)
+    words = ["predict", str(ct_model), "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    assert main([*words, "cases=c0", "mirroring=false", "device=cpu"]) == 0
+    assert "the DICOM files are NOT" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "in/dicom")
+    assert main([*words, "cases=c0", "mirroring=false", "device=cpu"]) == 0
+    assert "DICOM" not in capsys.readouterr().err
+
+
+def test_a_zip_that_is_cut_off_and_other_archives_are_told(ct_model, tmp_path):
+    write_series(tmp_path / "in", phantom(1, SHAPE), "s")
+    whole = Path(shutil.make_archive(str(tmp_path / "whole"), "zip", tmp_path / "in"))
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(whole.read_bytes()[:4000])
+    tar = shutil.make_archive(str(tmp_path / "series"), "gztar", tmp_path / "in")
+    for file, told in ((cut, "it is cut off"), (Path(tar), "unpack it and name the folder")):
+        with pytest.raises(BadDataError, match=told):
+            run(ct_model, file, tmp_path / "out")
+
+
+def test_a_series_without_geometry_is_told_what_it_lacks(ct_model, tmp_path):
+    for turn in range(5):
+        made = dicom.plane(np.zeros((8, 8), "u2"), "s", turn, (0, 0, turn), PixelSpacing=None)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        made.save_as(tmp_path / "in" / str(turn), enforce_file_format=True)
+    with pytest.raises(BadDataError, match=r"no-geometry \(no pixel spacing\)"):
+        run(ct_model, tmp_path / "in", tmp_path / "out")
 
 
 def test_evaluation_passes_over_the_objects(ct_model, tmp_path):
