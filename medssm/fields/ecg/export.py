@@ -1,20 +1,14 @@
 """Export: a model as a MONAI bundle, or a program from windows in mV to probabilities."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from medssm.core.errors import UsageError
-from medssm.core.files import atomic_path, write_json
+from medssm.bundle.case_programs import asked_folds, write_case_program
 from medssm.fields.ecg.model_folder import TrainedModel, open_model
 from medssm.runs.answer import Answer
-from medssm.runs.compose import parse_values
 from medssm.runs.field import ExportRequest
-
-_KINDS = ("pt2", "onnx", "safetensors")
 
 
 class CalibratedMean(nn.Module):
@@ -48,29 +42,15 @@ def export(request: ExportRequest) -> Answer:
     """Write a model as a bundle, .pt2, ONNX or plain weights, these with a .json beside them.
 
     Raises:
-        UsageError: Another kind, or a network that takes age and sex.
+        UsageError: Another kind, an unknown key, or a file that is there already.
+        MedssmError: The program answers otherwise than the networks; it is not kept.
     """
     if request.kind == "bundle":
         return _bundle(request)
-    wishes = parse_values(request.overrides)
-    folds = wishes.pop("folds", None)
-    if request.kind not in _KINDS or request.embed or wishes:
-        raise UsageError(
-            f"--to {request.kind}: models of electrocardiograms are exported to bundle (with or "
-            f"without --embed), {', '.join(_KINDS)}; the last three take folds=[…] alone."
-        )
-    model = open_model(request.model, folds)
+    model = open_model(request.model, asked_folds(request, "models of electrocardiograms"))
     module = CalibratedMean(model).eval()
-    facts: dict[str, Any] = _facts(model) | {"kind": request.kind, "file": str(request.output)}
-    if request.kind == "safetensors":
-        with atomic_path(request.output) as partial:
-            save_file(module.state_dict(), partial)
-    else:
-        facts |= _write(module, model, request.output, request.kind)
-    beside = request.output.with_name(f"{request.output.name}.json")
-    write_json(beside, facts)
-    lines = [f"{name}: {value}" for name, value in facts.items() if name != "classes"]
-    return Answer(facts, lines, [request.output, beside])
+    size = (len(model.plan.leads), model.plan.length)
+    return write_case_program(request, module, size, "any_length", _facts(model))
 
 
 def _bundle(request: ExportRequest) -> Answer:
@@ -82,19 +62,6 @@ def _bundle(request: ExportRequest) -> Answer:
         return write_bundle(model, request.output, request.embed, config)
 
     return bundle_answer(request, FoldBundleConfig, write)
-
-
-def _write(module: nn.Module, model: TrainedModel, file: Path, kind: str) -> dict[str, Any]:
-    from medssm.bundle.programs import portable_program, write_onnx, write_program
-
-    with torch.no_grad():
-        made = portable_program(module, len(model.plan.leads), (model.plan.length,))
-        if kind == "onnx":
-            difference = write_onnx(made, module, file)
-        else:
-            write_program(made, file)
-            difference = made.largest_difference
-    return {"any_length": made.any_size, "largest_difference": float(difference)}
 
 
 def _facts(model: TrainedModel) -> dict[str, Any]:

@@ -1,22 +1,15 @@
 """Export: a model as a MONAI bundle, or a program from the features of a bag to its answer."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from medssm.core.errors import MedssmError, UsageError
-from medssm.core.files import atomic_path, write_json
+from medssm.bundle.case_programs import asked_folds, write_case_program
 from medssm.fields.pathology.model_folder import TrainedModel, open_model
 from medssm.runs.answer import Answer
-from medssm.runs.compose import parse_values
 from medssm.runs.field import ExportRequest
 
-KINDS = ("pt2", "onnx", "safetensors")
-# largest difference between the program's answer and the networks'
-TOLERANCE = 1e-3
 # tiles of the bag that a program is traced with
 _TILES = 64
 
@@ -63,27 +56,11 @@ def export(request: ExportRequest) -> Answer:
     """
     if request.kind == "bundle":
         return _bundle(request)
-    wishes = parse_values(request.overrides)
-    folds = wishes.pop("folds", None)
-    if request.kind not in KINDS or request.embed or wishes:
-        raise UsageError(
-            f"--to {request.kind}: models of pathology are exported to bundle (with or without "
-            f"--embed), {', '.join(KINDS)}; the last three take folds=[…] alone."
-        )
-    if request.output.exists() and not request.force:
-        raise UsageError(f"{request.output}: is there already; name another, or take --force.")
-    model = open_model(request.model, folds)
+    model = open_model(request.model, asked_folds(request, "models of pathology"))
     module = MeanOfFolds(model).eval()
-    facts: dict[str, Any] = _facts(model, module.told) | {"kind": request.kind}
-    if request.kind == "safetensors":
-        with atomic_path(request.output) as partial:
-            save_file({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
-    else:
-        facts |= _write(module, int(model.content["width"]), request.output, request.kind)
-    beside = request.output.with_name(f"{request.output.name}.json")
-    write_json(beside, facts)
-    lines = [f"{name}: {value}" for name, value in facts.items()]
-    return Answer(facts, lines, [request.output, beside])
+    size = (int(model.content["width"]), _TILES)
+    facts = _facts(model, module.told)
+    return write_case_program(request, module, size, "any_number_of_tiles", facts)
 
 
 def _bundle(request: ExportRequest) -> Answer:
@@ -95,25 +72,6 @@ def _bundle(request: ExportRequest) -> Answer:
         return write_bundle(model, request.output, request.embed, config)
 
     return bundle_answer(request, FoldBundleConfig, write)
-
-
-def _write(module: nn.Module, width: int, file: Path, kind: str) -> dict[str, Any]:
-    from medssm.bundle.programs import portable_program, write_onnx, write_program
-
-    with torch.no_grad():
-        made = portable_program(module, width, (_TILES,))
-        difference = made.largest_difference
-        if kind == "onnx":
-            difference = write_onnx(made, module, file)
-        else:
-            write_program(made, file)
-    if not difference <= TOLERANCE:
-        file.unlink()
-        raise MedssmError(
-            f"{file}: the program's answers differ from the networks' by {difference:.1e}; "
-            f"expected at most {TOLERANCE:g}. It is not kept."
-        )
-    return {"any_number_of_tiles": made.any_size, "largest_difference": float(difference)}
 
 
 def _facts(model: TrainedModel, told: str) -> dict[str, Any]:

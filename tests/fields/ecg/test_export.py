@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medssm.core.errors import UsageError
+from medssm.bundle import case_programs
+from medssm.core.errors import MedssmError, UsageError
 from medssm.core.files import read_json, write_json
 from medssm.data.ecg.classes import challenge_classes
 from medssm.fields.ecg.calibration import Calibration
@@ -78,3 +79,22 @@ def test_weights_of_one_fold(model: Path, tmp_path: Path) -> None:
 def test_other_kinds_are_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="safetensors"):
         export(ExportRequest(model, tmp_path / "b", "nnunet", tmp_path))
+
+
+def test_a_file_that_is_there_stays_unless_asked(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "m.safetensors"
+    file.write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match="--force"):
+        export(ExportRequest(model, file, "safetensors", tmp_path))
+    assert file.read_text(encoding="utf-8") == "mine"
+    export(ExportRequest(model, file, "safetensors", tmp_path, force=True))
+    assert "shift" in load_file(file)
+
+
+def test_a_program_that_answers_otherwise_is_not_kept(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(case_programs, "TOLERANCE", -1.0)
+    with pytest.raises(MedssmError, match="not kept"):
+        export(ExportRequest(model, tmp_path / "m.pt2", "pt2", tmp_path))
+    assert not list(tmp_path.glob("m.pt2*"))
