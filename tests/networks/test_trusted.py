@@ -6,6 +6,8 @@ import io
 import operator
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import torch
 from medssm.core.errors import BadDataError
 from medssm.core.files import sha256
 from medssm.networks.keymaps import read_checkpoint_file
-from medssm.networks.keymaps.trusted import PlainUnpickler, plain, read_trusted
+from medssm.networks.keymaps.trusted import TensorUnpickler, plain, read_trusted
 
 
 class Call:
@@ -47,7 +49,7 @@ GADGETS = {
 @pytest.mark.parametrize("gadget", GADGETS)
 def test_nothing_but_data_is_made(gadget):
     with pytest.raises(pickle.UnpicklingError, match="no array, tensor or container"):
-        PlainUnpickler(io.BytesIO(pickle.dumps({"a": Call(*GADGETS[gadget])}))).load()
+        TensorUnpickler(io.BytesIO(pickle.dumps({"a": Call(*GADGETS[gadget])}))).load()
 
 
 @pytest.fixture
@@ -101,3 +103,33 @@ def test_what_is_no_data_is_left_out():
     assert plain({"a": object(), 1: b"x", ("t",): 2, "d": torch.float16}) == {
         "a": None, 1: None, "d": "torch.float16",
     }  # fmt: skip
+
+
+def _legacy(content):
+    """A file of torch's oldest format still read, around a pickle written by hand."""
+    start = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True})
+    return b"".join(pickle.dumps(each, 2) for each in start) + content + pickle.dumps([], 2)
+
+
+def _text(word):
+    return b"X" + len(word).to_bytes(4, "little") + word.encode()
+
+
+def test_a_module_of_an_old_file_writes_no_patch(tmp_path):
+    canary, file = tmp_path / "canary.patch", tmp_path / "old.pth"
+    # a function whose name is changed to a path, as the class of a module whose source is "new"
+    function = b"ctorch._utils\n_rebuild_tensor\nq\x00(N}" + _text("dump_patches") + b"\x88s"
+    function += _text("__name__") + _text(str(canary.with_suffix(""))) + b"stb"
+    module = b"(" + _text("module") + function + _text("old") + _text("new") + b"tQ"
+    file.write_bytes(_legacy(b"\x80\x02}" + _text("w") + module + b"s."))
+    code = f"import torch; torch.load({str(file)!r}, weights_only=False)"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    # what it is refused for: torch writes where the file says
+    assert canary.read_text().endswith("+new")
+    canary.unlink()
+    with pytest.raises(BadDataError, match="it changes a function"):
+        read_trusted(file)
+    file.write_bytes(file.read_bytes().replace(function, b"cbuiltins\nlist\n"))
+    with pytest.raises(BadDataError, match="'module' is no storage"):
+        read_trusted(file)
+    assert not canary.exists()

@@ -1,11 +1,11 @@
 """Patches from a preprocessed store: patch i of epoch e is a function of (seed, e, i)."""
 
-import pickle
+import codecs
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medssm.core.errors import BadDataError
+from medssm.core.plain_pickle import Maker, PlainUnpickler
 from medssm.data.blosc_array import open_array
 from medssm.training.order import STREAM_SAMPLES, SampleKey, seeded
 
@@ -82,31 +83,15 @@ class Store:
         return Stored(parts[0], parts[1], properties.get("class_locations", {}))
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _PropertiesUnpickler(PlainUnpickler):
     """Arrays and plain values only: a store may come from elsewhere."""
 
-    _ALLOWED = frozenset(
-        {
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "scalar"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy.core.multiarray", "scalar"),
-            ("numpy._core.numeric", "_frombuffer"),
-            ("numpy.core.numeric", "_frombuffer"),
-            ("builtins", "slice"),
-            ("builtins", "tuple"),
-            ("builtins", "list"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Admit arrays, refuse everything that could run."""
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"{module}.{name} is not data")
-        return super().find_class(module, name)
+    admitted: ClassVar[Mapping[tuple[str, str], Any]] = {
+        ("builtins", "slice"): slice,
+        ("builtins", "tuple"): tuple,
+        ("builtins", "list"): list,
+        ("_codecs", "encode"): Maker(codecs.encode),
+    }
 
 
 def read_properties(file: Path) -> dict[str, Any]:
@@ -117,7 +102,7 @@ def read_properties(file: Path) -> dict[str, Any]:
     """
     try:
         with file.open("rb") as stream:
-            content = _PlainUnpickler(stream).load()
+            content = _PropertiesUnpickler(stream).load()
     except Exception as error:
         raise BadDataError(
             f"{file}: not readable as plain data ({error}). Run preprocess again."

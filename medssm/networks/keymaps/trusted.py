@@ -6,13 +6,15 @@ that knows tensors, arrays and containers and refuses every other name. Tensors,
 containers come back; nothing else does.
 """
 
+import builtins
+import codecs
 import collections
 import pickle
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,54 +25,67 @@ import torch
 from medssm.core.errors import BadDataError, MachineError
 from medssm.core.files import sha256
 from medssm.core.log import warn
+from medssm.core.plain_pickle import Maker, PlainUnpickler
 
 _CONTAINERS = (
     "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "set",
     "slice", "str", "tuple",
 )  # fmt: skip
 _REBUILD = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
-_NUMPY = ("numpy.core", "numpy._core")
-ADMITTED = frozenset(
-    {
-        *(("builtins", name) for name in _CONTAINERS),
-        # Python 2 called them so
-        *(("__builtin__", name) for name in _CONTAINERS),
-        ("collections", "OrderedDict"),
-        ("collections", "defaultdict"),
-        # protocol 2 writes bytes as encoded text
-        ("_codecs", "encode"),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        *((f"{base}.multiarray", name) for base in _NUMPY for name in ("_reconstruct", "scalar")),
-        *((f"{base}.numeric", "_frombuffer") for base in _NUMPY),
-        *(("torch._utils", name) for name in _REBUILD),
-        ("torch", "Size"),
-        ("torch", "device"),
-        ("torch.serialization", "_get_layout"),
-    }
-)
+ADMITTED: Mapping[tuple[str, str], Any] = {
+    # Python 2 called builtins so
+    **{
+        (base, name): getattr(builtins, name)
+        for base in ("builtins", "__builtin__")
+        for name in _CONTAINERS
+    },
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "defaultdict"): collections.defaultdict,
+    # protocol 2 writes bytes as encoded text
+    ("_codecs", "encode"): Maker(codecs.encode),
+    **{("torch._utils", name): Maker(getattr(torch._utils, name)) for name in _REBUILD},
+    ("torch", "Size"): torch.Size,
+    ("torch", "device"): torch.device,
+    ("torch.serialization", "_get_layout"): Maker(torch.serialization._get_layout),
+}
 _SECONDS = 600
 _REFUSED = 3
 
 
-class PlainUnpickler(pickle.Unpickler):
+class TensorUnpickler(PlainUnpickler):
     """Makes tensors, arrays and containers; any other name is an error."""
+
+    admitted = ADMITTED
 
     def find_class(self, module: str, name: str) -> Any:
         """Admit what is data, refuse what could run."""
-        if (module, name) in ADMITTED:
-            return super().find_class(module, name)
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is no array, tensor or container")
+        return super().find_class(module, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torch hands its reader of storages over this way
+        super().__setattr__(name, _storages(value) if name == "persistent_load" else value)
+
+
+def _storages(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Storages alone: of a module, torch's oldest reader writes a patch where the file says."""
+
+    def checked(key: Any) -> Any:
+        word = key[0] if isinstance(key, tuple) and key else None
+        if word not in ("storage", b"storage"):
+            raise pickle.UnpicklingError(f"{word!r} is no storage of numbers")
+        return read(key)
+
+    return checked
 
 
 def _load(stream: Any, **options: Any) -> Any:
-    return PlainUnpickler(stream, **options).load()
+    return TensorUnpickler(stream, **options).load()
 
 
 # torch asks its `pickle_module` for these; torch's own wrapper adds its storages by name
-_PICKLE = SimpleNamespace(__name__=__name__, Unpickler=PlainUnpickler, load=_load)
+_PICKLE = SimpleNamespace(__name__=__name__, Unpickler=TensorUnpickler, load=_load)
 
 
 def read_trusted(path: Path) -> Mapping[str, Any]:
