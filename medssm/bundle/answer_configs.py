@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medssm.bundle.config_parts import Config, at, compose, loader, weights
+from medssm.core.errors import BadDataError
 
 ANSWERS = "medssm.bundle.travel.answers"
 
@@ -66,6 +67,26 @@ class AnswerRecipe:
     listing: str = ""
     grouped: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def verbatim(words: Sequence[str], where: object) -> list[str]:
+    """Words out of somebody's data, for a configuration that must hold them as they stand.
+
+    Args:
+        words: Such as names of classes.
+        where: What they are, for the message.
+
+    Raises:
+        BadDataError: MONAI would read one as a reference, an expression or a path.
+    """
+    for word in words:
+        if "#" in word or word.startswith(("$", "@", "%")):
+            raise BadDataError(
+                f"{where}: {word!r} cannot stand in a MONAI bundle, which reads # anywhere, and $, "
+                "@ and % at the beginning, as signs of its own. Rename it in the data set and "
+                "train again, or take --to pt2 or onnx."
+            )
+    return list(words)
 
 
 def configurations(recipe: AnswerRecipe) -> dict[str, Config]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe, Teaching
+from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe, Teaching, verbatim
 from medssm.bundle.answer_readme import FINETUNING, Page, labelled_commands
 from medssm.bundle.config_parts import Config, at
 from medssm.bundle.embed import called
@@ -25,6 +25,8 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
     plan, content = model.plan, dict(model.content["network"])
     (calibration,) = model.calibrations()
     classes = [asdict(each) for each in plan.classes]
+    for each in classes:
+        verbatim([*each.values()], f"{model.folder}: a class of its plan")
     told = plan.plain()
 
     def ours(name: str, /, **arguments: Any) -> Config:

@@ -23,12 +23,12 @@ from medssm.core.files import read_json
 from medssm.data.bags import SlideRow, find_bags, write_slide_table
 from medssm.fields.pathology.bundle_parts import (
     bundle_modules,
-    held_back_files,
     metadata_of,
     module_of,
     page_of,
     recipe_of,
 )
+from medssm.fields.pathology.inputs import held_back_bags
 from medssm.fields.pathology.model_folder import TrainedModel
 from medssm.fields.pathology.predict import PREDICTIONS, PredictConfig, predict
 from medssm.networks import BAG_NETWORKS
@@ -99,7 +99,7 @@ def _slides(model: TrainedModel, config: FoldBundleConfig) -> list[tuple[str, st
         files = [(slide, slide, file) for slide, file in find_bags(Path(config.input)).items()]
     else:
         try:
-            files = [row for row in held_back_files(model) if row[2].is_file()]
+            files = [row for row in _held_back(model) if row[2].is_file()]
         except BadDataError:
             # the features of the study are gone, or the fold has no test bags
             files = []
@@ -109,6 +109,16 @@ def _slides(model: TrainedModel, config: FoldBundleConfig) -> list[tuple[str, st
             "proof. Give input=FOLDER of feature files, or prove=false to go without it."
         )
     return files[: config.cases or None]
+
+
+def _held_back(model: TrainedModel) -> list[tuple[str, str, Path]]:
+    inputs = held_back_bags(model)
+    return [
+        (slide, bag.patient, inputs.files[slide])
+        for bag in inputs.bags.values()
+        for slide in bag.slides
+        if slide in inputs.files
+    ]
 
 
 def _linked(slides: Sequence[tuple[str, str, Path]], folder: Path) -> Path:

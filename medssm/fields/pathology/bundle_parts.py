@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe, Teaching
+from medssm.bundle.answer_configs import ANSWERS, AnswerRecipe, Teaching, verbatim
 from medssm.bundle.answer_readme import FINETUNING, Page, labelled_commands
 from medssm.bundle.config_parts import Config, at
 from medssm.bundle.embed import called
@@ -50,6 +49,9 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
         return at(called(name, embed), **arguments)
 
     content, width = model.content, int(model.content["width"])
+    classes = verbatim(list(content["classes"]), f"{model.folder}: classes")
+    told = [*model.origin.orders, *filter(None, [model.origin.encoder])]
+    verbatim(told, f"{model.folder}: orders and encoder")
     origin = {**asdict(model.origin), "orders": list(model.origin.orders)}
     read = {
         "keys": "image",
@@ -70,7 +72,7 @@ def recipe_of(model: TrainedModel, embed: bool) -> AnswerRecipe:
         inferer=inferer,
         answer=[
             ours(f"{ANSWERING}.BagAnswerd", keys="pred", kind=model.kind,
-                 classes=list(content["classes"])),
+                 classes=classes),
         ],
         read_labelled=[ours(f"{READING}.ReadBagd", **read, **labels)],
         measures=_measures(model, ours),
@@ -227,16 +229,3 @@ def page_of(
 def bundle_modules() -> tuple[str, ...]:
     """Modules of ours that the configurations call."""
     return (READING, ANSWERING, LEARNING, ANSWERS)
-
-
-def held_back_files(model: TrainedModel) -> list[tuple[str, str, Path]]:
-    """Slide, patient and file of the test bags of the model's one fold."""
-    from medssm.fields.pathology.inputs import held_back_bags
-
-    inputs = held_back_bags(model)
-    return [
-        (slide, bag.patient, inputs.files[slide])
-        for bag in inputs.bags.values()
-        for slide in bag.slides
-        if slide in inputs.files
-    ]

@@ -22,6 +22,7 @@ from medssm.metrics.survival import bins_of
 
 _LOGGER = logging.getLogger("bundle")
 _NAN = float("nan")
+_OR = " or "
 
 
 def list_bags(
@@ -58,6 +59,9 @@ def list_bags(
         file_name(name, "the name of a bag", str(labels_file))
         bag = bags.setdefault(name, {"image": [], "case": name, **_truth(row)})
         bag["image"].append(str(file))
+        if row.label and row.label not in bag["class"].split(_OR):
+            # two classes in a patient are none: told where a class is asked for
+            bag["class"] = _OR.join(filter(None, (bag["class"], row.label)))
     return list(bags.values())
 
 

@@ -11,7 +11,7 @@ from medssm.cli.main import main
 from medssm.core.errors import BadDataError
 from medssm.core.files import read_json, write_json
 from medssm.data.bags import read_bag, read_slide_table, write_bag
-from medssm.fields.pathology.travel import list_bags
+from medssm.fields.pathology.travel import ReadBagd, list_bags
 from tests.support.bags import FACTS, WIDTH, grid, make_study
 from tests.support.bundles import missing_properties, run_config
 
@@ -142,6 +142,22 @@ def test_no_patients_name_leads_out_of_the_folder(times, tmp_path):
     with pytest.raises(BadDataError, match="name of a bag"):
         list_bags(str(source), str(table), unit="patient")
     assert len(list_bags(str(source), str(table))) > 1
+
+
+def test_a_patient_of_two_classes_has_none(tmp_path):
+    labels = make_study(tmp_path, slides=4)
+    rows = ["case_id,slide_id,label"] + [
+        f"p{i // 2},slide_{i:02d},{label}"
+        for i, label in enumerate(("normal", "tumour", "", "normal"))
+    ]
+    labels.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    one, two = list_bags(str(tmp_path), str(labels), unit="patient")
+    assert two["class"] == "normal"
+    origin = {"network": "clam", "order": "file", "orders": ["row"], "encoder": None}
+    read = ReadBagd("image", WIDTH, origin, classes=["normal", "tumour"])
+    assert read(two)["label"].tolist() == [1, 0]
+    with pytest.raises(BadDataError, match="'normal or tumour'"):
+        read(one)
 
 
 def test_another_answer_refuses_the_bundle(classes, tmp_path, monkeypatch, capsys):
