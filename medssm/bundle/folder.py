@@ -74,9 +74,11 @@ def check_free(output: Path, force: bool) -> None:
         return
     if not force:
         raise UsageError(f"{output}: is there already; name another, or take --force.")
-    if output.suffix != _ZIP and not (output / "configs" / "metadata.json").is_file():
-        what = "a folder" if output.is_dir() else "a file"
-        raise UsageError(f"{output}: is {what} and no bundle; it is not removed. Name another.")
+    packed = output.suffix == _ZIP
+    if output.is_file() if packed else (output / "configs" / "metadata.json").is_file():
+        return
+    what = "a folder" if output.is_dir() else "a file"
+    raise UsageError(f"{output}: is {what} and no bundle; it is not removed. Name another.")
 
 
 @contextmanager

@@ -46,3 +46,7 @@ def test_only_a_bundle_makes_way_and_only_when_asked(tmp_path):
     check_free(bundle, force=True)
     with pytest.raises(UsageError, match="no bundle"):
         check_free(other, force=True)
+    packed = tmp_path / "bundle.zip"
+    packed.mkdir()
+    with pytest.raises(UsageError, match="a folder and no bundle"):
+        check_free(packed, force=True)

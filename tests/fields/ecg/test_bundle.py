@@ -1,6 +1,8 @@
 """A bundle of electrocardiograms answers as predict does, with and without medssm."""
 
 import csv
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,16 @@ def test_every_record_is_answered_as_predict_does(
         np.testing.assert_allclose(found, case["probabilities"], atol=1e-7)
         assert [bool(int(row["decided"])) for row in rows] == case["decided"]
     assert "cut.npy" in read_json(tmp_path / "monai" / "cut.json")["problem"]
+
+
+def test_a_packed_bundle_is_called_as_the_folder_it_unpacks_to(model: Path, tmp_path: Path) -> None:
+    _export(model, tmp_path / "Ecg.zip", "prove=false")
+    with zipfile.ZipFile(tmp_path / "Ecg.zip") as packed:
+        assert {name.partition("/")[0] for name in packed.namelist()} == {"Ecg"}
+        page = packed.read("Ecg/docs/README.md").decode()
+        content = json.loads(packed.read("Ecg/configs/metadata.json"))
+    assert page.startswith("# Ecg\n")
+    assert content["name"] == "Ecg"
 
 
 def test_evaluation_and_training_run(bundle: Path, records: Path, tmp_path: Path) -> None:
