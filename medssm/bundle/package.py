@@ -246,7 +246,7 @@ def _content(path: Path, field: str) -> bytes | Path:
     """JSON without this machine's folders and without patients; other files as they are."""
     if path.suffix != ".json":
         return path
-    content = _without_folders(read_json(path))
+    content = without_folders(read_json(path))
     for key in _PATIENTS.get((field, path.name), ()) if isinstance(content, dict) else ():
         if key in content:
             # a reader asks for the key
@@ -254,11 +254,12 @@ def _content(path: Path, field: str) -> bytes | Path:
     return json.dumps(content, indent=2, ensure_ascii=False).encode()
 
 
-def _without_folders(content: Any) -> Any:
+def without_folders(content: Any) -> Any:
+    """JSON content whose absolute paths are cut down to their last part."""
     if isinstance(content, Mapping):
-        return {_without_folders(key): _without_folders(value) for key, value in content.items()}
+        return {without_folders(key): without_folders(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [_without_folders(value) for value in content]
+        return [without_folders(value) for value in content]
     if isinstance(content, str) and "\n" not in content:
         for kind in (PurePosixPath, PureWindowsPath):
             path: PurePath = kind(content)

@@ -1,18 +1,23 @@
+import json
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
+from nnunetv2.utilities import file_path_utilities
 
 from medssm.cli.main import main
 from medssm.core.errors import BadDataError, MedssmError, UsageError
-from medssm.core.files import read_json
+from medssm.core.files import read_json, write_json
 from medssm.fields.segmentation import export_nnunet
 from medssm.fields.segmentation.export import ExportConfig, export
 from medssm.fields.segmentation.nnunet.stock import equal_share
 from medssm.fields.segmentation.trained import open_model
 from medssm.networks.nnunet import CLASS_PATH
+from medssm.training.log_files import draw_curves
 from tests.support.model_folder import fold_network, make_model_folder
 
 CONFIGURATION = "nnUNetTrainer__unetPlans__3d_fullres"
@@ -55,6 +60,37 @@ def test_nothing_in_the_folder_tells_where_the_images_lay(proven, planned) -> No
     files = [path for path in proven.written.rglob("*") if path.is_file()]
     assert files
     assert [path.name for path in files if home.encode() in path.read_bytes()] == []
+
+
+def test_the_stock_export_packs_it_with_curves_and_validation(model, tmp_path, monkeypatch) -> None:
+    from nnunetv2.model_sharing import model_export
+
+    trained = tmp_path / "trained"
+    shutil.copytree(model, trained)
+    (trained / "fold_0" / "validation").mkdir()
+    draw_curves([{"epoch": 0, "train_loss": 1.5, "dice": 0.4}], trained / "fold_0" / "curves.png")
+    case = {"case": "c0", "prediction_file": str(trained / "fold_0/validation/c0.nii.gz")}
+    write_json(
+        trained / "fold_0" / "validation" / "summary.json",
+        {"foreground_mean": {"Dice": 0.4}, "metric_per_case": [case]},
+    )
+    results = tmp_path / "results"
+    export(ExportConfig(trained, results, kind="nnunet", prove=False, fold=0))
+    monkeypatch.setenv("nnUNet_results", str(results))
+    for module in (model_export, file_path_utilities):
+        monkeypatch.setattr(module, "nnUNet_results", str(results))
+    model_export.export_pretrained_model(
+        "Dataset007_Blobs", str(tmp_path / "model.zip"), ("3d_fullres",),
+        plans_identifier="unetPlans", folds=(0,),
+    )  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        inside = f"Dataset007_Blobs/{CONFIGURATION}/fold_0"
+        summary = archive.read(f"{inside}/validation/summary.json").decode()
+        picture = archive.read(f"{inside}/progress.png")
+    assert picture == (trained / "fold_0" / "curves.png").read_bytes()
+    assert json.loads(summary)["foreground_mean"] == {"Dice": 0.4}
+    assert json.loads(summary)["metric_per_case"][0]["prediction_file"] == "c0.nii.gz"
+    assert str(tmp_path) not in summary
 
 
 def test_a_checkpoint_holds_its_fold_and_what_the_trainer_asks_for(proven, planned) -> None:

@@ -1,5 +1,6 @@
 """A model folder of ours as a folder of results that stock nnU-Net predicts with."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from torch import nn
 
+from medssm.bundle.package import without_folders
 from medssm.core.files import atomic_path, read_json, write_json
 from medssm.fields.segmentation.nnunet.checkpoint import FINAL, TRAINER, nnunet_checkpoint
 from medssm.fields.segmentation.nnunet.our_plans import architecture
@@ -64,6 +66,23 @@ def write_results(model: TrainedModel, folder: Path, plans_name: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
         with atomic_path(place / FINAL) as partial:
             torch.save(content, partial)
+        _copy_course(model.folder / place.name, place)
+
+
+def _copy_course(fold: Path, place: Path) -> None:
+    """The training's own curves and validation under nnU-Net's names, as far as they are there.
+
+    nnUNetv2_export_model_to_zip asks for both.
+
+    Args:
+        fold: Of our model.
+        place: Of nnU-Net's folder.
+    """
+    curves, summary = fold / "curves.png", fold / "validation" / "summary.json"
+    if curves.is_file():
+        shutil.copyfile(curves, place / "progress.png")
+    if summary.is_file():
+        write_json(place / "validation" / summary.name, without_folders(read_json(summary)))
 
 
 def exported_plans(model: TrainedModel, plans_name: str) -> dict[str, Any]:
