@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medssm.bundle.config_parts import Config, at, compose, loader, weights
+from medssm.bundle.train_parts import best_saver, train_handlers, trainer
 from medssm.core.errors import BadDataError
 
 ANSWERS = "medssm.bundle.travel.answers"
@@ -199,30 +200,9 @@ def _train(recipe: AnswerRecipe, teaching: Teaching) -> Config:
             "inferer": at("SimpleInferer"),
             "handlers": [
                 {**weights(), "_disabled_": "$not @finetune"},
-                at(
-                    "ValidationHandler",
-                    validator="@validate#evaluator",
-                    epoch_level=True,
-                    interval="@val_interval",
-                ),
-                at(
-                    "StatsHandler",
-                    tag_name="loss",
-                    output_transform="$monai.handlers.from_engine(['loss'], first=True)",
-                ),
+                *train_handlers(),
             ],
-            "trainer": at(
-                "SupervisedTrainer",
-                max_epochs="@epochs",
-                device="@device",
-                train_data_loader="@train#dataloader",
-                network="@network",
-                loss_function="@loss",
-                optimizer="@optimizer",
-                inferer="@train#inferer",
-                train_handlers="@train#handlers",
-                **extra,
-            ),
+            "trainer": trainer(**extra),
         },
         "validate": {
             "preprocessing": compose(teaching.held_back),
@@ -231,14 +211,7 @@ def _train(recipe: AnswerRecipe, teaching: Teaching) -> Config:
             "inferer": teaching.inferer,
             "handlers": [
                 at("StatsHandler", iteration_log=False),
-                at(
-                    "CheckpointSaver",
-                    save_dir="$@bundle_root + '/models'",
-                    save_dict={"model": "@network"},
-                    save_key_metric=True,
-                    key_metric_filename="model_trained.pt",
-                    key_metric_negative_sign=True,
-                ),
+                best_saver(key_metric_negative_sign=True),
             ],
             "key_metric": {
                 "val_loss": at("IgniteMetricHandler", loss_fn="@loss", output_transform=logits)
