@@ -8,6 +8,7 @@ from medssm.core.errors import BadDataError
 from medssm.core.log import say
 from medssm.core.signature import make
 from medssm.data.bags import SlideRow, find_bags, read_bag_table, read_slide_table, write_bag
+from medssm.data.bags.slide_table import FEATURE_ENDINGS
 from medssm.fields.pathology.model_folder import TrainedModel
 from medssm.fields.pathology.plan_file import BagEntry
 from medssm.fields.pathology.store import read_inventory
@@ -105,7 +106,7 @@ def _files(
         raise BadDataError(f"{source}: there is no such file or folder.")
     if source.suffix.lower() == ".csv":
         return _from_table(source, wanted.output / "features"), {}, {}
-    if source.suffix.lower() in (".h5", ".hdf5", ".pt"):
+    if source.suffix.lower() in FEATURE_ENDINGS:
         return {source.stem: source}, {}, {}
     if source.is_dir():
         try:

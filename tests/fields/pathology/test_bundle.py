@@ -80,6 +80,8 @@ def test_classes_and_shares_are_those_of_predict(classes, tmp_path):
     bag = read_bag(source / "slide_02.h5")
     np.savez(given / "zipped.npz", features=bag.features, coords=bag.coords)
     cases = _ours(model, given, tmp_path / "ours")
+    alone = _ours(model, given / "zipped.npz", tmp_path / "alone")
+    assert alone["zipped"]["row"] == cases["zipped"]["row"]
     (given / "cut.h5").write_bytes(b"no HDF5")
     torch.save(torch.tensor(bag.features), given / "placeless.pt")
     found = tmp_path / "monai"
