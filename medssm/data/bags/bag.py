@@ -14,6 +14,8 @@ from medssm.core.errors import BadDataError
 from medssm.core.extras import require
 from medssm.core.log import warn
 from medssm.data.bags.slide_table import slide_id
+from medssm.data.hdf5_links import REMEDY, member_elsewhere
+from medssm.data.readers.size import check_memory
 
 HDF5 = (".h5", ".hdf5")
 _WORST_NAN_SHARE = 0.01
@@ -161,6 +163,9 @@ def opened_hdf5(file: Path) -> Iterator[Any]:
         raise BadDataError(f"{file}: the file does not exist.")
     try:
         with h5py.File(file, "r") as content:
+            linked = member_elsewhere(content)
+            if linked is not None:
+                raise BadDataError(f"{file}: {linked} lies in another file. {REMEDY}.")
             yield content
     except (OSError, RuntimeError, KeyError) as error:
         raise BadDataError(
@@ -178,7 +183,9 @@ def _read(file: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
 
 def _read_hdf5(file: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
     with opened_hdf5(file) as content:
-        features = np.asarray(_dataset(content, file))
+        stored = _dataset(content, file)
+        check_memory(file, stored.shape, stored.dtype.itemsize)
+        features = np.asarray(stored)
         coords = np.asarray(content["coords"]) if "coords" in content else None
         facts = _facts(content)
     if coords is not None and coords.ndim == 3 and coords.shape[0] == 1:
@@ -228,8 +235,10 @@ def _read_npz(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise BadDataError(f"{file}: the file does not exist.")
     try:
         with np.load(file, allow_pickle=False) as content:
+            for each in content.zip.infolist():
+                check_memory(file, (each.file_size,), 1)
             arrays = {name: content[name] for name in ("features", "coords") if name in content}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, BadZipFile) as error:
         raise BadDataError(
             f"{file}: not readable as .npz ({error}). Expected the array features (N, D), and "
             "coords (N, 2) where the places are known; objects are not opened."

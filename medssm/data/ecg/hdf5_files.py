@@ -7,6 +7,7 @@ import numpy as np
 from medssm.core.extras import require
 from medssm.data.ecg.leads import LEADS
 from medssm.data.ecg.signal import Raw, ReadOptions, Span, expect_bytes, refuse
+from medssm.data.hdf5_links import REMEDY, member_elsewhere
 
 _RATE_HZ = 500.0
 
@@ -24,6 +25,9 @@ def read_hdf5(file: Path, _: ReadOptions, span: Span | None = None) -> Raw:
     h5py = require("h5py", "ecg")
     try:
         with h5py.File(file, "r") as content:
+            linked = member_elsewhere(content)
+            if linked is not None:
+                raise refuse(file, "format", f"{linked} in another file", "one file", REMEDY)
             if "ecg" not in content:
                 names = ", ".join(content) or "nothing"
                 raise refuse(file, "format", f"the keys {names}", "a matrix ecg", "Rename it.")

@@ -9,6 +9,7 @@ import numpy as np
 
 from medssm.core.errors import BadDataError
 from medssm.core.extras import require
+from medssm.data.hdf5_links import REMEDY, member_elsewhere
 
 _COPY = "copy the file again from its source, or export it again"
 
@@ -18,7 +19,8 @@ def open_h5(path: Path) -> Iterator[Any]:
     """Open a file for reading.
 
     Raises:
-        BadDataError: It is missing, empty, cut off or no HDF5; or reading in the block failed.
+        BadDataError: It is missing, empty, cut off, no HDF5, or takes its numbers from other
+            files; or reading in the block failed.
         MachineError: h5py is not installed.
     """
     h5py = require("h5py", "mri")
@@ -29,6 +31,9 @@ def open_h5(path: Path) -> Iterator[Any]:
     try:
         # without a lock: archives are often mounted read-only
         with h5py.File(path, "r", locking=False) as file:
+            linked = member_elsewhere(file)
+            if linked is not None:
+                raise BadDataError(f"{path}: {linked} lies in another file. {REMEDY}.")
             yield file
     except (OSError, RuntimeError) as error:
         raise BadDataError(f"{path}: {_reason(str(error))}; {_COPY}.") from error

@@ -12,6 +12,7 @@ from medssm.core.errors import BadDataError
 from medssm.core.extras import require
 from medssm.core.files import atomic_path
 from medssm.core.log import Progress
+from medssm.data.hdf5_links import REMEDY, member_elsewhere
 from medssm.data.source import Source
 
 ORGANS = (
@@ -77,6 +78,8 @@ def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
         else:
             h5py: Any = require("h5py", "synapse")
             with h5py.File(file, "r") as content:
+                if (linked := member_elsewhere(content)) is not None:
+                    raise ValueError(f"{linked} lies in another file. {REMEDY}")
                 image, label = content["image"][:], content["label"][:]
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise BadDataError(

@@ -7,6 +7,7 @@ import numpy as np
 import SimpleITK
 
 from medssm.core.errors import BadDataError
+from medssm.data.readers.detached import image_io, refuse_voxels_elsewhere
 from medssm.data.readers.size import check_count, check_memory
 from medssm.data.volume import Header
 
@@ -22,7 +23,9 @@ class ItkReader:
         """Read the header without voxels."""
         if path.stat().st_size == 0:
             raise BadDataError(f"{path}: the file is empty (0 bytes); {_COPY}.")
+        refuse_voxels_elsewhere(path)
         reader = SimpleITK.ImageFileReader()
+        reader.SetImageIO(image_io(path))
         reader.SetFileName(str(path))
         try:
             reader.ReadImageInformation()
@@ -53,7 +56,9 @@ class ItkReader:
         check_memory(path, header.shape, _voxel_bytes(header))
         _check_length(path, header)
         try:
-            voxels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+            voxels = SimpleITK.GetArrayFromImage(
+                SimpleITK.ReadImage(str(path), imageIO=image_io(path))
+            )
         except RuntimeError as error:
             raise BadDataError(
                 f"{path}: the voxels cannot be read ({_reason(error)}); {_COPY}."
