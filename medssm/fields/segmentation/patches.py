@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medssm.core.errors import BadDataError
-from medssm.core.plain_pickle import Maker, PlainUnpickler
 from medssm.data.blosc_array import open_array
+from medssm.data.plain_pickle import Maker, PlainUnpickler
 from medssm.training.order import STREAM_SAMPLES, SampleKey, seeded
 
 # what lies outside of the crop to nonzero, in nnU-Net's stores

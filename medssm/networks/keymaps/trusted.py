@@ -25,7 +25,7 @@ import torch
 from medssm.core.errors import BadDataError, MachineError
 from medssm.core.files import sha256
 from medssm.core.log import warn
-from medssm.core.plain_pickle import Maker, PlainUnpickler
+from medssm.data.plain_pickle import Maker, PlainUnpickler
 
 _CONTAINERS = (
     "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "set",

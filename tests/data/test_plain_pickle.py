@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from medssm.core.plain_pickle import PlainUnpickler
+from medssm.data.plain_pickle import PlainUnpickler
 
 
 class Made:
