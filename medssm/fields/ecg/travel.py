@@ -82,13 +82,14 @@ class _Recordd(MapTransform):
         self.plan = EcgPlan("", "", "", (), **made)
         self.length, self.classes = length, tuple(EcgClass(**each) for each in classes)
 
-    def _label(self, case: Mapping[Hashable, Any], signal: Signal | None) -> dict[Hashable, Any]:
+    def _label(self, case: dict[Hashable, Any], signal: Signal | None) -> dict[Hashable, Any]:
+        # some records have them and some not, and MONAI joins only what all have
+        text = case.pop("codes", None)
         if not self.classes:
             return {}
         count = len(self.classes)
         if signal is None:
             return {"label": torch.full((count,), float("nan"))}
-        text = case.get("codes")
         codes = signal.codes if text is None else tuple(text.replace(";", " ").split())
         if codes is None:
             raise BadDataError(

@@ -56,7 +56,7 @@ def list_bags(
             continue
         row = rows.get(slide, SlideRow(slide, slide))
         name = row.patient if unit == "patient" else slide
-        file_name(name, "the name of a bag", str(labels_file))
+        file_name(name, "the name of a bag", labels_file or dataset_dir)
         bag = bags.setdefault(name, {"image": [], "case": name, **_truth(row)})
         bag["image"].append(str(file))
         if row.label and row.label not in bag["class"].split(_OR):

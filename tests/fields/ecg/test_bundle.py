@@ -3,12 +3,14 @@
 import csv
 import json
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from monai.data import list_data_collate
 
 from medssm.bundle import proof
 from medssm.core.errors import BadDataError, MedssmError, UsageError
@@ -21,7 +23,7 @@ from medssm.fields.ecg.model_folder import CALIBRATION, write_model_folder
 from medssm.fields.ecg.outputs import read_predictions
 from medssm.fields.ecg.plan_file import EcgPlan
 from medssm.fields.ecg.predict import PredictConfig, predict
-from medssm.fields.ecg.travel import list_records
+from medssm.fields.ecg.travel import ReadRandomWindowd, list_records
 from medssm.networks import ECG_NETWORKS
 from medssm.runs.answer import Answer
 from medssm.runs.field import ExportRequest
@@ -140,6 +142,23 @@ def test_evaluation_and_training_run(bundle: Path, records: Path, tmp_path: Path
             assert missing_properties(bundle, name, kind, **given) == []
     finally:
         (tmp_path / "cut.npy").rename(records / "cut.npy")
+
+
+def test_records_in_and_outside_the_table_of_labels_go_into_one_batch(
+    records: Path, tmp_path: Path
+) -> None:
+    classes = [asdict(each) for each in challenge_classes(2021)[:3]]
+    rows = [row for row in list_records(str(records)) if row["image"].endswith(".hea")]
+    labels = tmp_path / "labels.csv"
+    first = Path(rows[0]["image"]).stem
+    labels.write_text(f"record,codes\n{first},{classes[1]['code']}\n", encoding="utf-8")
+    plan = EcgPlan("d", "s", "t", (), rate_hz=20.0).plain()
+    read = ReadRandomWindowd("image", {"rate_hz": 20.0, "leads": plan["leads"]}, 200, classes)
+    told = [row for row in list_records(str(records), str(labels)) if row["image"].endswith(".hea")]
+    batch = list_data_collate([read(row) for row in told[:3]])
+    assert batch["label"].shape == (3, 3)
+    assert batch["label"][0].tolist() == [0, 1, 0]
+    assert torch.equal(batch["label"][1:], torch.stack([read(row)["label"] for row in rows[1:3]]))
 
 
 def test_a_table_of_labels_without_its_columns_is_refused(records: Path, tmp_path: Path) -> None:
