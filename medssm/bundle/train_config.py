@@ -11,6 +11,7 @@ from medssm.bundle.config_parts import (
     loader,
     pairs,
 )
+from medssm.bundle.train_parts import best_saver, train_handlers, trainer
 
 
 def train(recipe: Recipe) -> Config:
@@ -69,30 +70,8 @@ def train(recipe: Recipe) -> Config:
             ),
             "dataloader": loader("@train#dataset", recipe.batch, shuffle=True),
             "inferer": at("SimpleInferer"),
-            "handlers": [
-                at(
-                    "ValidationHandler",
-                    validator="@validate#evaluator",
-                    epoch_level=True,
-                    interval="@val_interval",
-                ),
-                at(
-                    "StatsHandler",
-                    tag_name="loss",
-                    output_transform="$monai.handlers.from_engine(['loss'], first=True)",
-                ),
-            ],
-            "trainer": at(
-                "SupervisedTrainer",
-                max_epochs="@epochs",
-                device="@device",
-                train_data_loader="@train#dataloader",
-                network="@network",
-                loss_function="@loss",
-                optimizer="@optimizer",
-                inferer="@train#inferer",
-                train_handlers="@train#handlers",
-            ),
+            "handlers": train_handlers(),
+            "trainer": trainer(),
         },
         "validate": {
             "preprocessing": compose(both),
@@ -115,15 +94,7 @@ def train(recipe: Recipe) -> Config:
                 if not multi
                 else [at("AsDiscreted", keys="pred", threshold=0.0)]
             ),
-            "handlers": [
-                at(
-                    "CheckpointSaver",
-                    save_dir="$@bundle_root + '/models'",
-                    save_dict={"model": "@network"},
-                    save_key_metric=True,
-                    key_metric_filename="model_trained.pt",
-                )
-            ],
+            "handlers": [best_saver()],
             "key_metric": {
                 "val_mean_dice": at(
                     "MeanDice",
