@@ -16,7 +16,6 @@ from medssm.layers.mixers.cross_scan import route_count
 from medssm.layers.mixers.routed_scan import RoutedScan
 from medssm.ops.routes import Routes, heads, there_and_back
 from medssm.ops.routes.heads3d import heads3d
-from medssm.ops.scan import selective_scan
 
 HEADS = ("continuous", "diagonal", "spiral", "raster")
 """The heads in the order in which they are taken: C, X, S, Z."""
@@ -129,11 +128,8 @@ class ScanHeads(nn.Module):
 
     def _joined(self, scan: RoutedScan, u: Tensor, grid: Sequence[int], head: str) -> Tensor:
         """One head: the skip that its routes share stays out of what attention compares."""
-        arguments = scan.arguments(u)
-        D = arguments.pop("D")
-        routes = head_routes(grid, head)
-        y = selective_scan(u, **arguments, D=D - D[0], routes=routes, merge="none")
-        return scan_route_attention(y, self.threshold, D[0] * u)
+        y = scan(u, head_routes(grid, head), "none", shared_skip=False)
+        return scan_route_attention(y, self.threshold, scan.D[0].float() * u)
 
 
 def _full_precision(device: str) -> AbstractContextManager[object]:

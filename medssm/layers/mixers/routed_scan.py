@@ -77,9 +77,16 @@ class RoutedScan(nn.Module):
         routes: Routes | None,
         merge: Literal["sum", "none"] = "sum",
         lengths: Tensor | None = None,
+        shared_skip: bool = True,
     ) -> Tensor:
-        """Scan along every route; no token moves."""
-        return selective_scan(u, **self.arguments(u), routes=routes, merge=merge, lengths=lengths)
+        """Scan along every route; no token moves.
+
+        Without the shared skip, D_0 u, which every route has, stays out of every y_k.
+        """
+        arguments = self.arguments(u)
+        if not shared_skip:
+            arguments["D"] = arguments["D"] - arguments["D"][0]
+        return selective_scan(u, **arguments, routes=routes, merge=merge, lengths=lengths)
 
     def arguments(
         self, u: Tensor, project: Callable[[Tensor], Tensor] | None = None
