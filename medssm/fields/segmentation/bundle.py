@@ -20,14 +20,10 @@ from medssm.core.files import read_json, write_text
 from medssm.core.log import say
 from medssm.data.manifest import read_manifest
 from medssm.fields.segmentation.dataset_of_model import find_raw_folder
-from medssm.fields.segmentation.export_programs import (
-    AGREEMENT,
-    ENDINGS,
-    Programs,
-    output_names,
-)
+from medssm.fields.segmentation.export_programs import AGREEMENT, ENDINGS, Programs
 from medssm.fields.segmentation.inputs import find_inputs
 from medssm.fields.segmentation.predict import PredictConfig, predict
+from medssm.fields.segmentation.program_facts import output_names
 from medssm.fields.segmentation.trained import TrainedModel
 from medssm.fields.segmentation.validation_cases import validation_cases
 from medssm.networks import NETWORKS
@@ -140,7 +136,7 @@ def _recipe(model: TrainedModel, network: Mapping[str, Any], travel: str) -> Rec
         ignore=labels.ignore,
         files=_files_of_a_case(model),
         pictures=pictures,
-        regions=labels.regions_class_order or (),
+        regions=(labels.regions_class_order or ()) if labels.has_regions else (),
         members=[labels.members(each) for each in labels.foreground] if labels.has_regions else (),
         batch=plan.batch_size,
     )
@@ -171,7 +167,7 @@ def _facts(model: TrainedModel, name: str, embed: bool, divisors: tuple[int, ...
             f"configuration {model.content['configuration']}."
         ),
         channels=[str(each) for each in channels],
-        outputs=output_names(model),
+        outputs=output_names(labels),
         modality="CT" if word.startswith("CT") else "MR" if word.startswith(("M", "T")) else word,
         divisors=divisors,
         regions=labels.has_regions,

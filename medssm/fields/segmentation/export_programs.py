@@ -1,7 +1,7 @@
 """A segmentation network as .pt2, ONNX or TorchScript, each held against our own predictor."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from medssm.core.files import write_json
 from medssm.core.log import say
 from medssm.fields.segmentation.folder_prediction import PredictSettings, predict_to_folder
 from medssm.fields.segmentation.inputs import InputCase, find_inputs
+from medssm.fields.segmentation.program_facts import description
 from medssm.fields.segmentation.trained import TrainedModel
 from medssm.fields.segmentation.validation_cases import validation_cases
 
@@ -159,7 +160,8 @@ class Programs:
 
     def describe(self, file: Path, facts: dict[str, Any]) -> None:
         """Write what a program needs to know to use the logits, beside it."""
-        write_json(file.with_suffix(f"{file.suffix}.json"), {**description(self.model), **facts})
+        told = description(self.model, self.network)
+        write_json(file.with_suffix(f"{file.suffix}.json"), {**told, **facts})
 
 
 class _Run(nn.Module):
@@ -174,22 +176,3 @@ class _Run(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run[0](x.contiguous())
-
-
-def description(model: TrainedModel) -> dict[str, Any]:
-    """Channels, outputs, spacing, patch and normalisation of a model, as plain data."""
-    plan = model.plan
-    return {
-        "network": dict(model.content["network"]),
-        "input": {"axes": "(B, C, *S)", "channels": list(model.dataset["channel_names"].values())},
-        "output": {"axes": "(B, K, *S)", "logits_of": list(output_names(model))},
-        "spacing_mm": list(plan.spacing_mm),
-        "patch": list(plan.patch_size),
-        "normalisation": list(plan.settings["normalization_schemes"]),
-    }
-
-
-def output_names(model: TrainedModel) -> Sequence[str]:
-    """Of each logit, in order."""
-    labels = model.plan.labels
-    return labels.foreground if labels.has_regions else ("background", *labels.foreground)
