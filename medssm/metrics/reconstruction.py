@@ -201,7 +201,7 @@ def foreground(reference: np.ndarray) -> np.ndarray:
     """The head or whatever else is imaged, for measures that leave the background out.
 
     The background of a sum of squares is noise, and a method that keeps it as it is wins on the
-    whole image without seeing more. Pixels brighter than a tenth of the 99th percentile after
+    whole image without seeing more. Pixels brighter than a fifth of the 99th percentile after
     smoothing, the largest piece of them, its holes filled.
 
     Shape:

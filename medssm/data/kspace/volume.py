@@ -71,10 +71,16 @@ class KspaceVolume:
     @property
     def acceleration(self) -> float:
         """Positions that the protocol could have acquired over positions acquired."""
-        if self.mask is None:
-            return 1.0
-        open_positions = self.mask.size if self.padding is None else (~self.padding).sum()
-        return float(open_positions / max(1, self.mask.sum()))
+        return 1.0 if self.mask is None else self.acceleration_of(self.mask)
+
+    def acceleration_of(self, mask: np.ndarray) -> float:
+        """The acceleration of a mask on this volume; padding counts as never wanted.
+
+        Shape:
+            mask: (H, W) boolean.
+        """
+        open_positions = mask.size if self.padding is None else (~self.padding).sum()
+        return float(open_positions / max(1, mask.sum()))
 
     @property
     def image_size(self) -> tuple[int, int]:

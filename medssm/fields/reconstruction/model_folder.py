@@ -142,10 +142,16 @@ def open_model(
     pattern = "fold_*" if fold is None else f"fold_{fold}"
     found = sorted(path / name for path in folder.glob(pattern) if (path / name).is_file())
     if not found:
-        raise UsageError(
-            f"{folder}: {pattern} has no {name}. Train it first, or take another fold or "
-            "checkpoint."
+        ended = checkpoint == "best" and any(
+            (path / WEIGHTS["final"]).is_file() for path in folder.glob(pattern)
         )
+        remedy = "Train it first, or take another fold or checkpoint."
+        if ended:
+            remedy = (
+                "Its training ended before the first epoch did, so nothing was chosen: take "
+                "checkpoint=final, or train longer or with fewer trainer.steps_per_epoch."
+            )
+        raise UsageError(f"{folder}: {pattern} has no {name}. {remedy}")
     return ReconModel(
         folder,
         content,

@@ -1,13 +1,13 @@
 """predictions.json as the evaluation reads it: what was reconstructed from what."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medssm.core.errors import BadDataError
+from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import read_json
 
 PREDICTIONS = "predictions.json"
@@ -109,3 +109,35 @@ def read_record(folder: Path) -> Record:
             f"{file}: not a record of reconstructions ({error!r}). Expected what `medssm predict` "
             "writes; predict again into another folder."
         ) from None
+
+
+def cases_to_keep(
+    file: Path, maker: tuple[str, str], asked: Collection[str], force: bool
+) -> Mapping[str, Any]:
+    """What a new prediction may leave standing: the work of the same model, never another's.
+
+    Args:
+        file: predictions.json of the output folder, which may not be there.
+        maker: Model and method of the new prediction.
+        asked: The cases that it will make.
+        force: Drop another maker's cases from the record.
+
+    Raises:
+        UsageError: Another maker's cases are there that the new prediction would not replace, and
+            that would go by its name.
+    """
+    if not file.is_file():
+        return {}
+    content = read_json(file)
+    cases: Mapping[str, Any] = content.get("cases", {})
+    earlier = str(content.get("model", "")), str(content.get("method", ""))
+    if (Path(earlier[0]).absolute(), earlier[1]) == (Path(maker[0]).absolute(), maker[1]):
+        return cases
+    left = sorted(set(cases) - set(asked))
+    if left and not force:
+        raise UsageError(
+            f"{file.parent}: holds {len(left)} volumes that {earlier[1]} of {earlier[0]} made and "
+            f"this prediction does not ({', '.join(left[:3])}). Expected an empty folder or the "
+            "same model's; take another -o, or --force, which drops them from the record."
+        )
+    return {}

@@ -173,7 +173,7 @@ def _comparison(title: str, found: Mapping[str, Comparison]) -> list[Table]:
         "These predictions less the others, volume by volume: mean with its 95 % bootstrap "
         "interval, and Wilcoxon's signed-rank test (two-sided, not corrected for many rows)."
     )
-    head = ["measure", "difference", "interval", "higher : lower", "p"]
+    head = ["measure", "difference", "interval", "better : worse", "p"]
     return [Table(title, head, rows, note)] if rows else []
 
 

@@ -1,7 +1,7 @@
 """Scores of all cases as means with intervals, and compared pair by pair."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -122,10 +122,21 @@ def _compared(
     common = [name for name in ours if theirs.get(name) and ours[name]]
     if not common:
         return {}
-    return {
+    found = {
         measure: compare([ours[n][measure] for n in common], [theirs[n][measure] for n in common])
         for measure in measures
     }
+    return {name: each if _higher_wins(name) else _turned(each) for name, each in found.items()}
+
+
+def _higher_wins(measure: str) -> bool:
+    convention, _, name = measure.split(".")
+    return CONVENTIONS[convention].measures[name]
+
+
+def _turned(found: Comparison) -> Comparison:
+    """Of errors the lower one wins; the difference stays as it is."""
+    return replace(found, wins=found.losses, losses=found.wins)
 
 
 def _calibration(cases: Sequence[CaseScores]) -> dict[str, float]:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from medssm.core.errors import BadDataError, UsageError
-from medssm.core.files import RECORDS, atomic_path, digest, read_json, sha256, write_json
+from medssm.core.files import RECORDS, atomic_path, digest, sha256, write_json
 from medssm.core.log import Progress, say, warn
 from medssm.data.kspace.volume import KspaceVolume
 from medssm.data.kspace_writers import check_formats, write_reconstruction
 from medssm.data.readers.kspace import open_kspace
 from medssm.fields.reconstruction.importing import case_files
 from medssm.fields.reconstruction.masks_of_cases import drawn, mask_of_file, own
+from medssm.fields.reconstruction.prediction_record import cases_to_keep
 from medssm.fields.reconstruction.preparation import find_padding
 from medssm.fields.reconstruction.samples import complex_tensor
 from medssm.fields.reconstruction.train_config import SamplingConfig
@@ -100,16 +101,19 @@ def predict_volumes(config: VolumesConfig, method: Method) -> VolumesReport:
 
     Raises:
         BadDataError: There is no k-space at the input.
-        UsageError: The output folder holds another model's work, or a slice is not there.
+        UsageError: The output folder holds another model's work on other files, or a slice is
+            not there.
     """
     files = case_files(Path(config.input))
     record = config.output / PREDICTIONS
-    before: Mapping[str, Any] = read_json(record).get("cases", {}) if record.is_file() else {}
+    before = cases_to_keep(record, (config.model, method.name), files, config.force)
     report = VolumesReport(cases={name: dict(each) for name, each in before.items()})
     bar = Progress(len(files), "reconstruct")
     for case, path in files.items():
         try:
             volume = replace(open_kspace(path), name=case)
+            for note in volume.notes:
+                say("%s: %s", case, note)
             entry = before.get(volume.name)
             key = _key(config, method, path)
             if not config.force and entry is not None and _stands(config.output, entry, key):
@@ -208,7 +212,7 @@ def _volume(
         "input": str(volume.path),
         "slices": chosen,
         "undersampled_input": volume.mask is not None,
-        "acceleration": round(first.acceleration, 4),
+        "acceleration": round(volume.acceleration_of(first.sampled.numpy()), 4),
         "figures": figures,
         "seconds": round(time.monotonic() - began, 3),
     })  # fmt: skip
@@ -271,7 +275,7 @@ def _finish(
         complex_image=whole["complex"],
         uncertainty=whole.get("uncertainty"),
         formats=tuple(config.formats),
-        attributes={"model": config.model, "acceleration": mask.acceleration},
+        attributes={"model": config.model, "acceleration": entry["acceleration"]},
     )
     mask_file = config.output / RECORDS / "masks" / f"{volume.name}.npy"
     with atomic_path(mask_file) as partial:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -96,6 +97,41 @@ def test_the_same_command_again_skips_what_is_there(brains, tmp_path):
     assert sorted(again.facts["skipped"]) == ["file0", "file1"]
     other = _predict(brains, tmp_path / "out", "method=cg_sense", *SAMPLING)
     assert sorted(other.facts["done"]) == ["file0", "file1"]
+
+
+def test_another_methods_volumes_never_go_by_its_name(brains, tmp_path):
+    _predict(brains, tmp_path / "out", "method=sense", *SAMPLING)
+    one = brains / "file0.h5"
+    with pytest.raises(UsageError, match=r"sense of baseline made .*\(file1\).*--force"):
+        _predict(one, tmp_path / "out", "method=zero_filled", *SAMPLING)
+    assert read_json(tmp_path / "out" / "predictions.json")["method"] == "sense"
+    _predict(one, tmp_path / "out", "method=zero_filled", *SAMPLING, force=True)
+    record = read_json(tmp_path / "out" / "predictions.json")
+    assert (record["method"], list(record["cases"])) == ("zero_filled", ["file0"])
+
+
+def test_the_same_methods_other_volumes_stay(brains, tmp_path):
+    for name in ("file0", "file1"):
+        _predict(brains / f"{name}.h5", tmp_path / "out", "method=sense", *SAMPLING)
+    assert list(read_json(tmp_path / "out" / "predictions.json")["cases"]) == ["file0", "file1"]
+
+
+def test_a_stated_acceleration_leaves_padding_out(tmp_path):
+    padding = (2, 6)
+    source = fastmri_file(tmp_path / "a.h5", size=(48, 80), recon_size=(40, 40), padding=padding)
+    _predict(source, tmp_path / "out", "method=zero_filled", *SAMPLING)
+    mask = np.load(next((tmp_path / "out").rglob("a.npy")))
+    stated = read_json(tmp_path / "out" / "predictions.json")["cases"]["a"]["acceleration"]
+    assert stated == pytest.approx((80 - sum(padding)) / mask[0].sum(), abs=1e-3)
+
+
+def test_what_a_header_lacks_is_said(tmp_path, caplog):
+    source = fastmri_file(tmp_path / "a.h5", size=(48, 48), recon_size=(40, 40))
+    with h5py.File(source, "a") as file:
+        del file["ismrmrd_header"]
+    with caplog.at_level("INFO"):
+        _predict(source, tmp_path / "out", "method=zero_filled", *SAMPLING)
+    assert "no ismrmrd_header" in caplog.text
 
 
 def test_calgary_campinas_goes_the_same_way(tmp_path):

@@ -106,6 +106,10 @@ def test_two_predictions_are_compared_volume_by_volume(study):
     assert against["method"] == "sense"
     difference = against["differences"]["fastmri.whole.psnr"]
     assert difference["wins"] == 3
+    # of errors the lower one is better
+    error = against["differences"]["fastmri.whole.nmse"]
+    assert error["difference"]["mean"] < 0
+    assert (error["wins"], error["losses"]) == (3, 0)
     assert difference["difference"]["mean"] > 1
     assert "Against sense (--against)" in answer.written[0].read_text()
 
