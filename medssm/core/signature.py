@@ -101,6 +101,8 @@ def describe(hint: Any) -> str:
         return " or ".join(describe(each) for each in arguments)
     if hint is type(None):
         return "null"
+    if origin is tuple and arguments[1:] == (...,):
+        return f"a list [...] of {describe(arguments[0])}"
     return str(hint) if origin is not None else getattr(hint, "__name__", str(hint))
 
 

@@ -37,7 +37,7 @@ def test_a_mapping_becomes_a_nested_frozen_config():
         ({"epochs": 2.5}, "epochs=2.5 does not fit; expected int"),
         ({"epochs": True}, "epochs=True does not fit"),
         ({"epochs": 1, "kind": "linear"}, "one of 'poly', 'cosine'"),
-        ({"epochs": 1, "sizes": "12"}, "sizes='12' does not fit"),
+        ({"epochs": 1, "sizes": "12"}, r"sizes='12' does not fit; expected a list \[...\] of int"),
         ({"epochs": 1, "inner": {"rat": 2}}, r"run\.inner has no argument 'rat'"),
         ({"epochs": 1, "name": 4}, "expected str or null"),
     ],

@@ -243,13 +243,16 @@ def _run(
                 detail("%s", "".join(traceback.format_exception(error)))
                 failed[case.name] = f"unexpected {type(error).__name__}: {error}"
                 exit_code = MedssmError.exit_code
-            watch.finished += 1
+            watch.case_is_done()
             bar.step(case.name)
     return PredictReport(tuple(done), failed, (), folder, exit_code)
 
 
 class _Watch:
-    """Looks for a request to stop between windows, and shows how far a single case is."""
+    """Looks for a request to stop between windows, and shows how far a case is.
+
+    Of many cases only one that takes long is told of: the last window of each is not.
+    """
 
     def __init__(self, stop: Interruption, cases: Sequence[InputCase]) -> None:
         self.stop, self.cases, self.finished = stop, cases, 0
@@ -262,12 +265,16 @@ class _Watch:
                 "command goes on from there."
             )
 
+    def case_is_done(self) -> None:
+        self.finished += 1
+        self.bar = None
+
     def windows(self, count: int, total: int) -> None:
         # with the last window the case is nearly done: finish it
         if count < total:
             self.check()
-        if len(self.cases) == 1:
-            self.bar = self.bar or Progress(total, f"{self.cases[0].name}: windows")
+        self.bar = self.bar or Progress(total, f"{self.cases[self.finished].name}: windows")
+        if count < total or len(self.cases) == 1:
             self.bar.step(count=count - self.bar.done)
 
 

@@ -1,5 +1,6 @@
 """Prediction with a model folder: the right answer, for every way to ask, at no other's cost."""
 
+import functools
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import medssm
 from medssm.cli.main import main
 from medssm.core.errors import BadDataError, UsageError
 from medssm.core.files import TEMPORARY_MARK, read_json
+from medssm.fields.segmentation import folder_prediction
 from medssm.fields.segmentation.inputs import find_inputs
 from medssm.fields.segmentation.nnunet.restore import preprocess_image, restore_label
 from medssm.fields.segmentation.predict import PredictConfig, predict
@@ -173,6 +175,21 @@ def test_a_bad_input_costs_only_itself_and_is_named_at_the_end(model, images, tm
     assert sorted(labels(tmp_path / "out")) == ["c0.nii.gz", "c3.nii.gz"]
     assert sorted(read_json(tmp_path / "out" / "predictions.json")["failed"]) == ["c1", "c2"]
     assert list((tmp_path / "out").rglob(f"{TEMPORARY_MARK}*")) == []
+
+
+def test_of_many_cases_one_of_many_windows_shows_how_far_it_is(
+    model, images, tmp_path, monkeypatch, capsys
+):
+    speaking = functools.partial(folder_prediction.Progress, pause_s=0.0)
+    monkeypatch.setattr(folder_prediction, "Progress", speaking)
+    words = ["predict", str(model), "-i", str(images), "-o", str(tmp_path / "out"), "device=cpu"]
+    assert main([*words, "folds=[0]", "step_size=0.2", "window_batch=1"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    told = [line.split()[:3] for line in lines if ": windows " in line]
+    # the others are no larger than a window
+    assert {name for name, _, _ in told} == {"c3:"}
+    shares = [count.split("/") for _, _, count in told]
+    assert all(0 < int(count) < int(total) for count, total in shares)
 
 
 def test_whole_outputs_are_left_alone_and_damaged_ones_are_redone(model, images, tmp_path):
