@@ -130,7 +130,12 @@ VERBS: dict[str, Verb] = {
                 required=True,
                 unless=("cases=validation", "cases=test"),
             ),
-            Flag(("-o", "--output"), "folder for the label maps", "OUT", required=True),
+            Flag(
+                ("-o", "--output"),
+                "folder for the label maps; DICOM objects (dicom=[seg,rtstruct]) go to OUT/dicom",
+                "OUT",
+                required=True,
+            ),
             FORCE,
         ),
         overrides=True,
