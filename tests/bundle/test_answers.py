@@ -63,6 +63,11 @@ def test_the_mean_area_passes_over_classes_and_cases_that_tell_nothing():
     metric([torch.full((3,), float("nan"))], [torch.ones(3)])
     wanted = np.mean([roc_auc_score(true[:, k], said[:, k]) for k in range(2)])
     assert metric.aggregate() == pytest.approx(wanted)
+    # of one class nothing is known here
+    metric([torch.tensor([0.9, 0.1, 0.5])], [torch.tensor([0.0, float("nan"), 0.0])])
+    first = roc_auc_score([*true[:, 0], 0], [*said[:, 0], 0.9])
+    second = roc_auc_score(true[:, 1], said[:, 1])
+    assert metric.aggregate() == pytest.approx((first + second) / 2)
 
 
 def test_a_network_learns_from_the_tensors_that_monai_hands_over():

@@ -87,7 +87,8 @@ class SaveAnswerd(MapTransform):
 class MeanArea(CumulativeIterationMetric):
     """Area under the ROC curve, a mean over the classes that have both yes and no.
 
-    Cases without an answer, which hold NaN, do not count. Without any such class it is NaN.
+    NaN, where a case has no answer or nothing is known of a class, does not count. Without any such
+    class it is NaN.
 
     Shape:
         y_pred: probabilities, y: 0 or 1; both (B, K).
@@ -99,11 +100,9 @@ class MeanArea(CumulativeIterationMetric):
 
     def aggregate(self) -> float:
         """The mean area over all cases so far."""
-        seen = self.get_buffer()
-        seen = seen[torch.isfinite(seen).all(-1).all(-1)].cpu()
-        areas = [
-            float(compute_roc_auc(seen[:, index, 0], seen[:, index, 1], average="none"))
-            for index in range(seen.shape[1])
-            if len(seen[:, index, 1].unique()) > 1
-        ]
+        areas = []
+        for each in self.get_buffer().cpu().unbind(1):
+            seen = each[torch.isfinite(each).all(-1)]
+            if len(seen[:, 1].unique()) > 1:
+                areas.append(float(compute_roc_auc(seen[:, 0], seen[:, 1], average="none")))
         return sum(areas) / len(areas) if areas else float("nan")
