@@ -215,6 +215,7 @@ def page_of(
         teaching=(
             labelled_commands(train=trained),
             f"`labels.csv` has the columns {kinds[model.kind]}, and `case_id` for the patient. "
+            "A bag without a label is answered and does not count; training it stops. "
             "The area under the ROC curve or the concordance goes to `OUTPUT/metrics.csv`.",
             f"{FINETUNING} A step is a bag. The standardising of features is a part of the "
             "weights and is not learned there: started anew, it does nothing."

@@ -87,8 +87,8 @@ class ReadBagd(MapTransform):
         origin: network, order, orders and encoder of the training.
         classes: Names of the classes, to give "label" too, one-hot (K,).
         edges: Edges of the time bins, to give "label" too: bin, censored and months, (3,).
-        strict: Whether a bag that cannot be read stops the run; otherwise it has no tile, "problem"
-            says why, and the others go on.
+        strict: Whether a bag that cannot be read, or has no label, stops the run; otherwise it has
+            no tile and "problem" says why, or its label is NaN, and the others go on.
         check_order: Refuse tiles in another order than those of training.
         check_encoder: Refuse features of another encoder.
 
@@ -137,6 +137,12 @@ class ReadBagd(MapTransform):
             case |= self._label(case)
         return case
 
+    def _unlabelled(self, problem: str, numbers: int) -> dict[Hashable, Any]:
+        if self.strict:
+            raise BadDataError(problem)
+        _LOGGER.warning("%s It does not count.", problem)
+        return {"label": torch.full((numbers,), _NAN)}
+
     def _read(self, files: list[Path], name: str) -> Tiles:
         if files[0].suffix.lower() == ".csv":
             features = _table(str(files[0]))[name][1]
@@ -156,17 +162,17 @@ class ReadBagd(MapTransform):
         if self.classes is not None:
             name = str(case["class"])
             if name not in self.classes:
-                raise BadDataError(
+                problem = (
                     f"{case['case']}: its class is {name!r} in the table of labels; expected one "
                     f"of {', '.join(self.classes)}."
                 )
+                return self._unlabelled(problem, len(self.classes))
             return {"label": torch.tensor([float(name == each) for each in self.classes])}
         if self.edges is not None:
             months, event = float(case["months"]), float(case["event"])
             if np.isnan([months, event]).any():
-                raise BadDataError(
-                    f"{case['case']}: no survival_months or no event in the table of labels."
-                )
+                problem = f"{case['case']}: no survival_months or no event in the table of labels."
+                return self._unlabelled(problem, 3)
             place = float(bins_of([months], self.edges)[0])
             return {"label": torch.tensor([place, 1 - event, months])}
         return {}

@@ -118,6 +118,12 @@ def test_survival_of_patients_is_evaluated_and_learnt(times, tmp_path):
     labels = source / "labels.csv"
     cases = _ours(model, source, tmp_path / "ours", f"table={labels}")
     given = {"dataset_dir": source, "labels_file": labels}
+    lines = labels.read_text(encoding="utf-8").splitlines(keepends=True)
+    short = tmp_path / "short.csv"
+    short.write_text("".join(lines[:-1]), encoding="utf-8")
+    run_config(bundle, "evaluate", output_dir=tmp_path / "short", dataset_dir=source,
+               labels_file=short)  # fmt: skip
+    assert len((tmp_path / "short" / "answers.csv").read_text(encoding="utf-8").splitlines()) > 8
     run_config(bundle, "evaluate", output_dir=tmp_path / "out", **given)
     rows = {row["case"]: row for row in csv.DictReader((tmp_path / "out" / "answers.csv").open())}
     assert sorted(rows) == sorted(cases)
@@ -158,8 +164,10 @@ def test_a_patient_of_two_classes_has_none(tmp_path):
     origin = {"network": "clam", "order": "file", "orders": ["row"], "encoder": None}
     read = ReadBagd("image", WIDTH, origin, classes=["normal", "tumour"])
     assert read(two)["label"].tolist() == [1, 0]
+    assert read(one)["label"].isnan().all()
+    strict = ReadBagd("image", WIDTH, origin, classes=["normal", "tumour"], strict=True)
     with pytest.raises(BadDataError, match="'normal or tumour'"):
-        read(one)
+        strict(one)
 
 
 def test_another_answer_refuses_the_bundle(classes, tmp_path, monkeypatch, capsys):
