@@ -96,9 +96,35 @@ def draw_mask(
     rate, centre = _choose(acceleration, center_fraction, generator)
     sampled, acs = MASKS[name](shape, rate, centre, generator, exact)
     mask = Mask(torch.from_numpy(sampled | acs), torch.from_numpy(acs))
-    if padding is not None:
-        mask = Mask(mask.sampled & ~padding, mask.acs & ~padding)
-    return mask
+    if padding is None:
+        return mask
+    if exact:
+        return outside_padding(mask, padding, seed)
+    return Mask(mask.sampled & ~padding, mask.acs & ~padding)
+
+
+def outside_padding(mask: Mask, padding: Tensor, seed: Seed = 0) -> Mask:
+    """A drawn mask without what is never acquired.
+
+    Masks of whole columns keep the others as fastMRI does. Discs are denser in the middle than in
+    the padding: theirs get or lose samples outside the centre, drawn by the seed, until the
+    acceleration over what is left is that of the whole mask.
+
+    Shape:
+        padding and the result's masks: (H, W) boolean.
+    """
+    sampled, acs = mask.sampled & ~padding, mask.acs & ~padding
+    by_columns = bool((mask.sampled == mask.sampled[:1]).all())
+    wanted = round(int((~padding).sum()) / mask.acceleration)
+    change = wanted - int(sampled.sum())
+    if by_columns or change == 0:
+        return Mask(sampled, acs)
+    pool = ~sampled & ~padding if change > 0 else sampled & ~acs
+    places = np.flatnonzero(pool.cpu().numpy())
+    chosen = np.random.RandomState(_numbers(seed)).permutation(places)[: abs(change)]
+    mended = sampled.flatten()
+    mended[torch.from_numpy(chosen).to(mended.device)] = change > 0
+    return Mask(mended.view_as(sampled), acs)
 
 
 def _numbers(seed: Seed) -> Any:

@@ -39,6 +39,28 @@ def test_of_several_accelerations_each_is_drawn():
     assert found == {2, 8}
 
 
+@pytest.mark.parametrize("name", ["poisson", "gaussian2d", "radial", "spiral"])
+@pytest.mark.parametrize("rate", [4, 8])
+def test_discs_reach_their_acceleration_beside_padding(name, rate):
+    padding = torch.zeros(109, 85, dtype=torch.bool)
+    padding[:, 72:] = True  # the part of Calgary-Campinas' third axis that is never acquired
+    whole = draw_mask(name, (109, 85), rate, 0.04, 3)
+    mask = draw_mask(name, (109, 85), rate, 0.04, 3, padding=padding)
+    assert not bool((mask.sampled & padding).any())
+    assert int((~padding).sum()) / int(mask.sampled.sum()) == pytest.approx(rate, rel=0.03)
+    assert bool((mask.sampled & whole.acs & ~padding == whole.acs & ~padding).all())
+    again = draw_mask(name, (109, 85), rate, 0.04, 3, padding=padding)
+    assert bool((again.sampled == mask.sampled).all())
+
+
+def test_columns_beside_padding_are_those_of_the_whole_mask():
+    padding = torch.zeros(32, 60, dtype=torch.bool)
+    padding[:, :9] = True
+    whole = draw_mask("equispaced_fraction", (32, 60), 3, 0.2, 0)
+    mask = draw_mask("equispaced_fraction", (32, 60), 3, 0.2, 0, padding=padding)
+    assert bool((mask.sampled == (whole.sampled & ~padding)).all())
+
+
 def test_padding_is_out_of_the_mask():
     padding = torch.zeros(32, 60, dtype=torch.bool)
     padding[:, :9] = True

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medssm.core.errors import BadDataError, UsageError
 from medssm.fields.reconstruction.train_config import SamplingConfig
-from medssm.mri.undersampling import Mask, Seed, draw_mask, find_acs
+from medssm.mri.undersampling import Mask, Seed, draw_mask, find_acs, outside_padding
 
 Draw = Callable[[Tensor], Mask]
 
@@ -28,7 +28,7 @@ def drawn(sampling: SamplingConfig, shape: tuple[int, int], seed: Seed) -> Draw:
         mask = draw_mask(name, shape, sampling.accelerations, sampling.center_fractions, letters)
     except ValueError as error:
         raise UsageError(f"sampling: {error}") from None
-    return lambda padding: Mask(mask.sampled & ~padding, mask.acs & ~padding)
+    return lambda padding: outside_padding(mask, padding, letters)
 
 
 def _choice(seed: Seed, count: int) -> int:
