@@ -146,8 +146,9 @@ def page_of(
             labelled_commands(train=True),
             "`labels.csv` has the columns `record` (file name without ending) and `codes` (SNOMED, "
             "joined by semicolons). Records that are not in it take the diagnoses of their own "
-            "headers (`#Dx:`). The area under the ROC curve, a mean over the findings that occur, "
-            "goes to `OUTPUT/metrics.csv`.",
+            "headers (`#Dx:`); one without any is answered and does not count, and stops a "
+            "training that learns from it. The area under the ROC curve, a mean over the findings "
+            "that occur, goes to `OUTPUT/metrics.csv`.",
             f"{FINETUNING} What it learns is not calibrated: slopes, shifts and thresholds in "
             "`inference.json` belong to `models/model.pt`.",
         ),

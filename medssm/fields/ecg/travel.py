@@ -1,6 +1,7 @@
 """What travels in a bundle of electrocardiograms: from files to windows, from logits to answers."""
 
 import csv
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from medssm.fields.ecg.prepare import about_patient, preprocess_signal
 from medssm.fields.ecg.recordings import Recording, find_inputs, open_recording
 from medssm.fields.ecg.windows import Pool, Reader, WindowPlan
 
+_LOGGER = logging.getLogger("bundle")
 _UNKNOWN = (float("nan"), float("nan"))
 
 
@@ -68,6 +70,8 @@ def _codes(file: Path, told: Mapping[str, str]) -> dict[str, str]:
 class _Recordd(MapTransform):
     """What the two transforms below share: the plan, and labels."""
 
+    strict = True
+
     def __init__(
         self,
         keys: KeysCollection,
@@ -92,10 +96,11 @@ class _Recordd(MapTransform):
             return {"label": torch.full((count,), float("nan"))}
         codes = signal.codes if text is None else tuple(text.replace(";", " ").split())
         if codes is None:
-            raise BadDataError(
-                f"{signal.file}: no diagnosis in its header and none in labels_file. Expected "
-                f"a row with record={Path(signal.file).stem}."
-            )
+            problem = f"{signal.file}: no diagnosis in its header, and none in labels_file."
+            if self.strict:
+                raise BadDataError(f"{problem} Give a row with record={Path(signal.file).stem}.")
+            _LOGGER.warning("%s It does not count.", problem)
+            return {"label": torch.full((count,), float("nan"))}
         known = known_mask(signal.source, self.classes)
         label = np.where(known, targets(codes, self.classes), np.nan)
         return {"label": torch.from_numpy(label.astype(np.float32))}
@@ -104,7 +109,8 @@ class _Recordd(MapTransform):
 class ReadWindowsd(_Recordd):
     """Read a record, prepare it as the plan says and cut it into windows.
 
-    A record that cannot be read has no window; "problem" says why, and the others go on.
+    A record that cannot be read has no window and "problem" says why; without diagnoses its label
+    is NaN. The others go on.
 
     Args:
         keys: Files.
@@ -117,6 +123,8 @@ class ReadWindowsd(_Recordd):
     Shape:
         result: (W, leads, length), and "about", age and sex, (2,).
     """
+
+    strict = False
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from medssm.bundle import proof
 from medssm.core.errors import BadDataError, MedssmError, UsageError
 from medssm.core.files import read_json, write_json
 from medssm.data.ecg.classes import challenge_classes
+from medssm.data.ecg.leads import LEADS
 from medssm.data.ecg.synthetic import SyntheticShape, make_synthetic_records
 from medssm.fields.ecg.calibration import Calibration
 from medssm.fields.ecg.export import export
@@ -23,7 +24,7 @@ from medssm.fields.ecg.model_folder import CALIBRATION, write_model_folder
 from medssm.fields.ecg.outputs import read_predictions
 from medssm.fields.ecg.plan_file import EcgPlan
 from medssm.fields.ecg.predict import PredictConfig, predict
-from medssm.fields.ecg.travel import ReadRandomWindowd, list_records
+from medssm.fields.ecg.travel import ReadRandomWindowd, ReadWindowsd, list_records
 from medssm.networks import ECG_NETWORKS
 from medssm.runs.answer import Answer
 from medssm.runs.field import ExportRequest
@@ -159,6 +160,19 @@ def test_records_in_and_outside_the_table_of_labels_go_into_one_batch(
     assert batch["label"].shape == (3, 3)
     assert batch["label"][0].tolist() == [0, 1, 0]
     assert torch.equal(batch["label"][1:], torch.stack([read(row)["label"] for row in rows[1:3]]))
+
+
+def test_a_record_without_diagnoses_is_read_and_cannot_be_learned_from(tmp_path: Path) -> None:
+    np.save(tmp_path / "plain.npy", np.random.default_rng(0).standard_normal((12, 5000)))
+    write_json(tmp_path / "plain.json", {"leads": list(LEADS), "rate_hz": 500, "unit": "mV"})
+    (row,) = list_records(str(tmp_path))
+    classes = [asdict(each) for each in challenge_classes(2021)[:3]]
+    made = {"keys": "image", "plan": {"rate_hz": 20.0}, "length": 200, "classes": classes}
+    case = ReadWindowsd(**made)(row)
+    assert case["problem"] == ""
+    assert case["label"].isnan().all()
+    with pytest.raises(BadDataError, match="record=plain"):
+        ReadRandomWindowd(**made)(row)
 
 
 def test_a_table_of_labels_without_its_columns_is_refused(records: Path, tmp_path: Path) -> None:
