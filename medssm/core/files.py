@@ -95,7 +95,8 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadDataError(f"{path}: the file does not exist.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    # ValueError: what is no JSON, no text, or a number of thousands of digits
+    except (ValueError, RecursionError) as error:
         raise BadDataError(
             f"{path}: not valid JSON ({error}). Expected a complete JSON file; restore it from "
             "its source or delete it and run the command that writes it again."

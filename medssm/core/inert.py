@@ -25,8 +25,14 @@ def refuse_expressions(content: Any, file: Path | str) -> None:
     Raises:
         BadDataError: A key such as ``_target_``, a text that begins with ``$``, one with
             ``${...}`` in it, or one that asks for another file; the message names its place.
+            Or it is nested beyond what can be looked at.
     """
-    found = _expression(content, "")
+    try:
+        found = _expression(content, "")
+    except RecursionError:
+        raise BadDataError(
+            f"{file}: nested too deeply. Expected plain data; do not use the file."
+        ) from None
     if found is not None:
         place, text = found
         raise BadDataError(

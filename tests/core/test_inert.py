@@ -3,6 +3,7 @@
 import pytest
 
 from medssm.core.errors import BadDataError
+from medssm.core.files import read_json
 from medssm.core.inert import file_ending, file_name, refuse_expressions
 
 
@@ -51,3 +52,17 @@ def test_an_ending_is_an_ending():
     for ending in ("", "nii", "./../x", ".a/b", ".nii'+x+'", None, "."):
         with pytest.raises(BadDataError, match="file_ending is"):
             file_ending(ending, "f")
+
+
+def test_what_is_nested_beyond_looking_at_is_refused(tmp_path):
+    for depth in (994, 100_000):
+        file = tmp_path / "deep.json"
+        file.write_text('{"a":' * depth + "1" + "}" * depth)
+        with pytest.raises(BadDataError, match=r"deep\.json"):
+            refuse_expressions(read_json(file), file)
+
+
+def test_a_number_of_thousands_of_digits_is_refused(tmp_path):
+    (tmp_path / "long.json").write_text('{"a": ' + "9" * 5000 + "}")
+    with pytest.raises(BadDataError, match=r"long\.json: not valid JSON"):
+        read_json(tmp_path / "long.json")

@@ -11,8 +11,11 @@ import pytest
 from medssm.bundle.package import write_package
 from medssm.core.errors import BadDataError
 from medssm.core.files import read_json, write_json
+from medssm.fields.ecg.outputs import read_predictions
+from medssm.fields.reconstruction.plan_file import FORMAT, read_plan
 from medssm.fields.segmentation.official import _write_model
 from medssm.networks import NETWORKS
+from medssm.runs.workspace import Workspace
 from tests.bundle.test_package import changed
 from tests.support.canary import fires_logging, logging_conf, naive_unpack
 from tests.support.dicom_files import plane, uid
@@ -167,3 +170,17 @@ def test_the_fold_of_a_checkpoint_is_no_path(tmp_path):
         _write_model(tmp_path / "x", NETWORK, {"init_args": init}, NETWORKS.build(**NETWORK))
     assert not list(tmp_path.rglob("*.safetensors"))
     assert read_json(tmp_path / "x" / "dataset.json") == DATASET
+
+
+@pytest.mark.parametrize("name", ["../../canary", "/canary", "a/b", ".."])
+def test_a_record_of_predictions_or_of_a_plan_is_no_path(name, tmp_path):
+    write_json(tmp_path / "predictions.json", {"field": "ecg", "cases": {name: {}}})
+    with pytest.raises(BadDataError, match=r"predictions\.json: the name of a record"):
+        read_predictions(tmp_path)
+    workspace = Workspace(tmp_path, "Dataset001_K", tmp_path)
+    words = ["left_out", "normalisation", "supervision", "acs_columns", "scanned", "made_of"]
+    content = {word: {} for word in words}
+    file = workspace.preprocessed / "plan.json"
+    write_json(file, {"format": FORMAT, "cases": {name: {}}, "remarks": [], **content})
+    with pytest.raises(BadDataError, match=r"plan\.json: the name of a case"):
+        read_plan(workspace)

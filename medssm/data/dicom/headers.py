@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from medssm.core.errors import BadDataError
 from medssm.core.extras import require
+from medssm.data.dicom.inflated import refuse_inflated
 from medssm.data.dicom.silence import quiet
 
 EXTRA = "dicom"
@@ -134,10 +135,11 @@ def read_header(
         spoken: Also note what people call the series, which may hold anything.
 
     Raises:
-        BadDataError: It is no DICOM file, or its header is damaged.
+        BadDataError: It is no DICOM file, its header is damaged, or it inflates beyond memory.
         MachineError: pydicom is missing.
     """
     pydicom = require("pydicom", EXTRA)
+    refuse_inflated(content, place)
     stream = io.BytesIO(content)
     tags = [*_TAGS, *(_SPOKEN.values() if spoken else ())]
     try:

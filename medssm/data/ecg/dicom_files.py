@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from medssm.core.extras import require
+from medssm.data.dicom.inflated import refuse_inflated
 from medssm.data.ecg.signal import Raw, ReadOptions, Span, expect_bytes, refuse
 from medssm.data.ecg.units import per_millivolt
 
@@ -20,12 +21,14 @@ def read_dicom(file: Path, _: ReadOptions, span: Span | None = None) -> Raw:
     Raises:
         MachineError: pydicom is not installed.
         RecordError: It holds no waveform, or is cut.
+        BadDataError: It inflates beyond memory.
 
     Source:
         DICOM PS3.3 C.10.9 (Waveform), PS3.16 CID 3001 (ECG leads).
     """
     expect_bytes(file)
     pydicom = require("pydicom", "ecg")
+    refuse_inflated(file.read_bytes(), str(file))
     data = pydicom.dcmread(file, force=False)
     groups = list(getattr(data, "WaveformSequence", None) or ())
     if not groups:

@@ -11,6 +11,7 @@ import numpy as np
 
 from medssm.core.errors import BadDataError
 from medssm.core.files import read_json, write_json, write_text
+from medssm.core.inert import file_name
 from medssm.data.ecg.challenge_outputs import write_challenge_output
 from medssm.data.findings import Finding
 from medssm.fields.ecg.model_folder import TrainedModel
@@ -80,6 +81,8 @@ class OutputFolder:
         if file.is_file():
             content = read_json(file)
             cases = dict(content.get("cases", {})) if content.get("field") == "ecg" else {}
+            for name in cases:
+                file_name(name, "the name of a record", file)
         return cls(folder, model, settings, key, cases, learned_from=model.learned_from())
 
     def name_of(self, file: Path) -> str:
@@ -234,13 +237,15 @@ def read_predictions(folder: Path) -> dict[str, Any]:
     """What predictions.json of a folder says.
 
     Raises:
-        BadDataError: It is missing, or of another field.
+        BadDataError: It is missing, or of another field; a record's name is no name of a file.
     """
     content: dict[str, Any] = read_json(folder / PREDICTIONS)
     if content.get("field") != "ecg":
         raise BadDataError(
             f"{folder / PREDICTIONS}: of the field {content.get('field')!r}. Expected 'ecg'."
         )
+    for name in content.get("cases", {}):
+        file_name(name, "the name of a record", folder / PREDICTIONS)
     return content
 
 

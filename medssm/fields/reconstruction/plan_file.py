@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from medssm.core.errors import BadDataError
 from medssm.core.files import read_json
+from medssm.core.inert import file_name
 from medssm.fields.reconstruction.case_check import CasePlan, Scan, case_of
 from medssm.runs.workspace import Workspace
 
@@ -210,7 +211,10 @@ def read_plan(workspace: Workspace) -> ReconPlan:
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}")
         return ReconPlan(
-            cases={name: case_of(each) for name, each in content["cases"].items()},
+            cases={
+                file_name(name, "the name of a case", file): case_of(each)
+                for name, each in content["cases"].items()
+            },
             left_out=content["left_out"],
             normalisation=content["normalisation"],
             supervision=content["supervision"],
