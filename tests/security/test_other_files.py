@@ -22,6 +22,8 @@ HEADERS = {
     "plain.mhd": META + "ElementDataFile = {}\n",
     "list.mhd": META + "ElementDataFile = LIST\n" + "{}\n" * 4,
     "colon.mha": META + "  ElementDataFile:{}\n",
+    "apart.mhd": META + "ElementDataFile\n= {}\n",
+    "returns.nrrd": NRRD.replace("\n", "\r") + "data file: {}\r\r",
     "after_a_comment.mha": "Comment = ElementDataFile = LOCAL\n" + META + "ElementDataFile = {}\n",
     "plain.nrrd": NRRD + "data file: {}\n\n",
     "capitals.nrrd": NRRD + "DATAFILE: {}\n\n",
@@ -49,6 +51,20 @@ def test_a_header_does_not_have_files_outside_read(name, place, secret, tmp_path
     for read in (reader_of(file).header, reader_of(file).array):
         with pytest.raises(BadDataError, match="header's own folder"):
             read(file)
+
+
+def test_a_pattern_of_a_header_asks_for_numbers_alone(secret, tmp_path):
+    file = tmp_path / "in" / "a.mhd"
+    file.write_text(META + f"ElementDataFile = .%c/{secret.name} 46 46 1\n")
+    # C's %c makes the second dot
+    told = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
+    assert told.ravel()[:16].tolist() == list(SECRET[:16])
+    with pytest.raises(BadDataError, match="header's own folder"):
+        reader_of(file).array(file)
+    for index in range(4):
+        (tmp_path / "in" / f"{index:02d}.raw").write_bytes(SECRET[:16])
+    file.write_text(META + "ElementDataFile = %02d.raw 0 3 1\n")
+    assert reader_of(file).array(file).max() == 15
 
 
 @pytest.mark.parametrize("name", ["plain.mhd", "list.mhd", "plain.nrrd", "lines.nrrd"])

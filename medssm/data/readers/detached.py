@@ -7,11 +7,12 @@ from medssm.core.errors import BadDataError
 
 # headers and lists of files are far shorter
 _MOST = 1 << 20
-_META = re.compile(r"ElementDataFile[ \t]*[=:]([^\r\n]*)")
-_META_LAST = re.compile(r"(?m)^\s*ElementDataFile[ \t]*[=:].*$")
-_NRRD = re.compile(r"(?im)^[ \t]*data ?file[ \t]*:([^\r\n]*)")
+_META = re.compile(r"ElementDataFile\s*[=:]([^\r\n]*)")
+_NRRD = re.compile(r"(?i)(?:^|[\r\n])\s*data ?file\s*:([^\r\n]*)")
+# ITK hands a pattern to C, where more than numbers can be asked for
+_PATTERN = re.compile(r"%(?!\d*d)")
 _DRIVE = re.compile(r"[A-Za-z]:")
-_BLANK = re.compile(r"\r?\n\r?\n|\r\r")
+_BLANK = re.compile(r"\n\n|\r\n\r\n")
 
 
 def image_io(path: Path) -> str:
@@ -32,7 +33,8 @@ def refuse_voxels_elsewhere(path: Path) -> None:
         text = stream.read(_MOST).decode("latin-1")
     for name in _named(path, text):
         parts = re.split(r"[/\\]", name)
-        if name == "-" or parts[0] == "" or ".." in parts or _DRIVE.match(name):
+        strange = _DRIVE.match(name) or _PATTERN.search(name)
+        if name == "-" or parts[0] == "" or ".." in parts or strange:
             raise BadDataError(
                 f"{path}: its voxels are said to be in {name!r}. Expected a file in the header's "
                 "own folder or below; put it there and correct the header."
@@ -42,12 +44,12 @@ def refuse_voxels_elsewhere(path: Path) -> None:
 def _named(path: Path, text: str) -> list[str]:
     """Names of the files with the voxels; none where they follow the header."""
     nrrd = image_io(path) == "NrrdImageIO"
-    end = (_BLANK if nrrd else _META_LAST).search(text)
-    if end is None and len(text) == _MOST:
+    field = _NRRD if nrrd else _META
+    if len(text) == _MOST and (_BLANK if nrrd else field).search(text) is None:
         raise BadDataError(f"{path}: a header of more than {_MOST:,} bytes. Export it again.")
-    head = text if end is None else text[: end.end()]
     names: list[str] = []
-    for told in (_NRRD if nrrd else _META).finditer(head):
+    # also behind what looks like the end: parsers differ over where that is
+    for told in field.finditer(text):
         name = told[1].strip()
         if name.upper().startswith("LIST"):
             # one name a line, to the end of the file
