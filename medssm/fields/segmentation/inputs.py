@@ -148,8 +148,8 @@ def _group(files: Sequence[Path], channels: int, ending: str) -> list[InputCase]
     doubled: dict[str, str] = {}
     for file in files:
         # a file that was named may be of another format than the model's images
-        own = "" if file.name.endswith(ending) else ending_of(file)
-        stem = file.name[: -len(own or ending)]
+        own = ending if file.name.endswith(ending) else ending_of(file) or file.suffix
+        stem = file.name[: len(file.name) - len(own)]
         split = _channel_of(stem)
         if split is None or (channels == 1 and split[1] != 0):
             # a model of one channel takes any name, also one that ends in four digits

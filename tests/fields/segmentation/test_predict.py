@@ -306,10 +306,16 @@ def test_input_and_output_may_not_be_one_folder(model, images):
         run(model, images, images)
 
 
-def test_a_named_file_of_another_format_is_a_case_without_its_ending(tmp_path):
-    file = tmp_path / "scan.1.nii.gz"
-    file.touch()
-    assert [case.name for case in find_inputs(file, 1, ".mha")] == ["scan.1"]
+@pytest.mark.parametrize(
+    ("file", "ending", "name"),
+    [
+        ("scan.1.nii.gz", ".mha", "scan.1"), ("SCAN.NII.GZ", ".nii.gz", "SCAN"),
+        ("broken.dat", ".nii.gz", "broken"), ("scan", ".nii.gz", "scan"),
+    ],
+)  # fmt: skip
+def test_a_named_file_of_another_format_is_a_case_without_its_ending(tmp_path, file, ending, name):
+    (tmp_path / file).touch()
+    assert [case.name for case in find_inputs(tmp_path / file, 1, ending)] == [name]
 
 
 def test_predictions_inside_of_the_input_are_no_input(model, images):
