@@ -159,7 +159,8 @@ def _stacks_of(slots: Sequence[Slot], rules: StackRules) -> tuple[list[Stack], l
     levels = _levels(rows)
     repeats = {len(level) for level in levels}
     if len(repeats) > 1:
-        return [], out + _reject(rows, Reason.UNEVEN_REPEATS, f"{min(repeats)}-{max(repeats)}")
+        told = f"{min(repeats)} to {max(repeats)} images a position"
+        return [], out + _reject(rows, Reason.UNEVEN_REPEATS, told)
     stacks: list[Stack] = []
     for turn in range(repeats.pop()):
         flags = (Flag.SPLIT_BY_REPEAT,) if len(levels[0]) > 1 else ()

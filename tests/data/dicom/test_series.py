@@ -113,6 +113,7 @@ def test_uneven_positions_are_quarantined_and_even_ones_are_volumes(tmp_path):
     assert [each.name[-2:] for each in volumes] == ["-1", "-2"]
     (note,) = notes.values()
     assert (note.reason, note.found, note.fault) == ("uneven-repeats", "13 file(s) of CT", True)
+    assert "(1 to 2 images a position)" in note.action
 
 
 def test_each_slice_has_its_own_rescale(tmp_path):
