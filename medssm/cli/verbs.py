@@ -119,7 +119,8 @@ VERBS: dict[str, Verb] = {
         example="medssm train ./my_data network=unet trainer.max_epochs=50",
     ),
     "predict": Verb(
-        "label images with a trained model, on their own grid",
+        "apply a trained model: label images on their own grid, reconstruct k-space, read ECGs "
+        "or slides",
         "medssm.cli.stages:run_predict",
         (Word("model", "a model folder, as `medssm train` names it at its end"),),
         (
@@ -214,8 +215,9 @@ VERBS: dict[str, Verb] = {
             Word(
                 "kind",
                 "how the source is laid out: folder, msd, nnunet, or as isic, lungs, synapse, "
-                "acdc or lits are handed out; nnunet-model for a model of nnU-Net, its folder or "
-                "zip; package FILE for one of medssm's; or checkpoint NAME FILE",
+                "acdc or lits are handed out; ecg for records; kspace for MRI; slides, features or "
+                "bags for pathology; archive for pretraining; nnunet-model for a model of nnU-Net, "
+                "its folder or zip; package FILE for one of medssm's; or checkpoint NAME FILE",
                 choices=(*IMPORT_KINDS, "checkpoint", "package"),
             ),
             Word("source", "the folder; or the network's name, e.g. vm_unet"),

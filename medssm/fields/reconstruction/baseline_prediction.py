@@ -216,5 +216,5 @@ def _answer(report: VolumesReport, config: BaselineConfig, output: Path) -> Answ
         f"{len(report.failed)} failed",
         *[f"failed: {name}: {reason}" for name, reason in report.failed.items()],
     ]
-    following = ("medssm", "evaluate", str(output))
+    following = ("medssm", "evaluate", str(output)) if report.cases else ()
     return Answer(facts, lines, [output], following, report.exit_code)

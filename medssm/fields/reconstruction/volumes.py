@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from medssm.core.errors import BadDataError, UsageError
+from medssm.core.errors import BadDataError
 from medssm.core.files import RECORDS, atomic_path, digest, sha256, write_json
 from medssm.core.log import Progress, say, warn
 from medssm.data.kspace.volume import KspaceVolume
@@ -101,8 +101,7 @@ def predict_volumes(config: VolumesConfig, method: Method) -> VolumesReport:
 
     Raises:
         BadDataError: There is no k-space at the input.
-        UsageError: The output folder holds another model's work on other files, or a slice is
-            not there.
+        UsageError: The output folder holds another model's work on other files.
     """
     files = case_files(Path(config.input))
     record = config.output / PREDICTIONS
@@ -188,7 +187,9 @@ def _volume(
     began = time.monotonic()
     chosen = list(range(volume.slices) if config.slices is None else config.slices)
     if not chosen or not all(0 <= each < volume.slices for each in chosen):
-        raise UsageError(f"slices={chosen}: {volume.path} has slices 0 to {volume.slices - 1}.")
+        raise BadDataError(
+            f"slices={chosen}: {volume.path} has slices 0 to {volume.slices - 1}. Name those."
+        )
     mask_at = mask_of(volume, config.sampling)
     parts = config.output / RECORDS / "slices" / volume.name
     figures: dict[str, list[float]] = {}

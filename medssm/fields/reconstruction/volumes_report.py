@@ -46,5 +46,5 @@ class VolumesReport:
             lines.append(f"{name}: {', '.join(told)}")
         facts = {"done": done, "skipped": self.skipped, "failed": self.failed,
                  "cases": self.cases, "output": str(output)}  # fmt: skip
-        following = ("medssm", "evaluate", str(output))
+        following = ("medssm", "evaluate", str(output)) if self.cases else ()
         return Answer(facts, lines, [output], following, self.exit_code)

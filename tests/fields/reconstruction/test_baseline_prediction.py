@@ -110,6 +110,15 @@ def test_another_methods_volumes_never_go_by_its_name(brains, tmp_path):
     assert (record["method"], list(record["cases"])) == ("zero_filled", ["file0"])
 
 
+def test_a_slice_that_one_volume_lacks_costs_no_other(brains, tmp_path):
+    fastmri_file(brains / "long.h5", seed=7, slices=4, size=(48, 48), recon_size=(40, 40))
+    answer = _predict(brains, tmp_path / "out", "method=zero_filled", "slices=[3]", *SAMPLING)
+    assert (answer.exit_code, answer.facts["done"]) == (3, ["long"])
+    assert "has slices 0 to 1" in answer.facts["failed"]["file0"]
+    nothing = _predict(brains, tmp_path / "none", "method=zero_filled", "slices=[9]", *SAMPLING)
+    assert (nothing.exit_code, nothing.next_command) == (3, ())
+
+
 def test_the_same_methods_other_volumes_stay(brains, tmp_path):
     for name in ("file0", "file1"):
         _predict(brains / f"{name}.h5", tmp_path / "out", "method=sense", *SAMPLING)
