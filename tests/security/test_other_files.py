@@ -13,6 +13,7 @@ from medssm.data.bags import read_bag
 from medssm.data.ecg.read import read_record
 from medssm.data.kspace.h5_file import open_h5
 from medssm.data.readers import reader_of
+from medssm.data.readers.kspace import open_kspace
 
 META = "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\n"
 NRRD = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: raw\nendian: little\n"
@@ -136,3 +137,12 @@ def test_a_bag_larger_than_memory_is_refused_before_it_is_read(tmp_path):
         read_bag(tmp_path / "a.h5")
     with pytest.raises(BadDataError, match=r"a\.npz: not readable"):
         read_bag(tmp_path / "a.npz")
+
+
+def test_k_space_larger_than_memory_is_refused_before_it_is_read(tmp_path):
+    file = tmp_path / "a.h5"
+    with h5py.File(file, "w") as content:
+        shape = (2, 4, 10**6, 10**6)
+        content.create_dataset("kspace", shape, np.complex64, chunks=(1, 1, 1000, 1000))
+    with pytest.raises(BadDataError, match="more than"):
+        open_kspace(file)

@@ -15,6 +15,7 @@ from medssm.data.kspace.fastmri import open_fastmri
 from medssm.data.kspace.h5_file import open_h5
 from medssm.data.kspace.raw_ismrmrd import open_raw, raw_group
 from medssm.data.kspace.volume import KspaceVolume
+from medssm.data.readers.size import check_memory
 
 _H5 = (".h5", ".hdf5", ".mrd")
 KSPACE_ENDINGS = (*_H5, ".npy", ".cfl")
@@ -99,6 +100,8 @@ def _open_h5(path: Path, file: Any) -> KspaceVolume:
     kspace = file["kspace"]
     if not hasattr(kspace, "dtype"):
         raise BadDataError(f"{path}: kspace is a group. Expected a dataset, {_LAYOUTS}.")
+    # slices are read one by one
+    check_memory(path, kspace.shape[1:], kspace.dtype.itemsize)
     if np.issubdtype(kspace.dtype, np.complexfloating) and kspace.ndim in (3, 4):
         return open_fastmri(path, file)
     if np.issubdtype(kspace.dtype, np.floating) and kspace.ndim == 4:
