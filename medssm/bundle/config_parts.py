@@ -56,13 +56,18 @@ class Recipe:
 
 
 def files(recipe: Recipe) -> str:
-    """The expression that lists the images, each a file or one file a channel."""
+    """The expression that lists the images, each a file or one file a channel.
+
+    Where a folder holds none, it lists what was looked for, which cannot be opened: MONAI would
+    end well with nothing done.
+    """
     if recipe.files == 1:
-        return "$sorted(glob.glob(os.path.join(@dataset_dir, '*' + @ending)))"
+        wanted = "os.path.join(@dataset_dir, '*' + @ending)"
+        return f"$sorted(glob.glob({wanted})) or [{wanted}]"
+    wanted = f"os.path.join(@dataset_dir, '*{_FIRST}' + @ending)"
     return (
         f"$[[each.replace('{_FIRST}' + @ending, f'_{{i:04d}}' + @ending) for i in"
-        f" range({recipe.files})] for each in"
-        f" sorted(glob.glob(os.path.join(@dataset_dir, '*{_FIRST}' + @ending)))]"
+        f" range({recipe.files})] for each in sorted(glob.glob({wanted})) or [{wanted}]]"
     )
 
 

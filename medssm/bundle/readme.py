@@ -18,9 +18,10 @@ def bundle_readme(
     target = recipe.network["_target_"]
     needs = (
         "The network's code lies in `scripts/`; medssm is not needed. Start MONAI in this folder, "
-        "or put the folder on PYTHONPATH."
+        "or put the folder on PYTHONPATH. Needed are `pip install monai fire pytorch-ignite "
+        "nibabel scipy scikit-image`."
         if embed
-        else "The network is medssm's: `pip install medssm`."
+        else "The network is medssm's: `pip install 'medssm[export]'`."
     )
     anew = (
         "`configs/train.json` trains anew"
@@ -28,6 +29,12 @@ def bundle_readme(
         else "there is no configuration to train anew, since labels leave voxels open and MONAI's "
         "losses do not"
     )
+    case, channels = "CASE", ""
+    if recipe.files > 1:
+        case = "CASE_0000"
+        channels = (
+            f" A case is a file a channel: `CASE_0000{recipe.ending}`, `CASE_0001{recipe.ending}`."
+        )
     spacing = " x ".join(f"{each:g}" for each in recipe.spacing_mm)
     patch = " x ".join(map(str, recipe.patch))
     return "\n".join(
@@ -48,7 +55,9 @@ def bundle_readme(
             "",
             f"`configs/evaluate.json` scores against labels (`--labels_dir`), {anew}. "
             f"Images (`*{recipe.ending}`) are brought to {spacing} mm and cut into "
-            f"windows of {patch} voxels; labels come back on the images' own grids.",
+            f"windows of {patch} voxels; labels come back on the images' own grids, as "
+            f"`{case}_seg{recipe.ending}`.{channels} The names of channels and label values are in "
+            "`configs/metadata.json` (`channel_def`).",
             "",
             "## Evaluation of the training's own fold",
             "",

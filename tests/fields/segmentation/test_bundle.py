@@ -1,6 +1,7 @@
 """Bundles of segmentation: proven by MONAI, and each of their configurations runs."""
 
 import shutil
+import traceback
 
 import imageio.v3 as imageio
 import nibabel
@@ -76,6 +77,16 @@ def test_a_bundle_has_the_files_that_monai_looks_for(classes):
     assert names == {
         "inference.json", "evaluate.json", "train.json", "metadata.json", "logging.conf",
     }  # fmt: skip
+
+
+def test_a_folder_without_images_is_an_error_that_names_it(classes, tmp_path):
+    bundle = classes[0].written
+    with pytest.raises(RuntimeError) as caught:
+        run(bundle, "inference", tmp_path / "elsewhere", tmp_path)
+    assert "elsewhere" in "".join(traceback.format_exception(caught.value))
+    text = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "CASE_0001.nii.gz" in text
+    assert "`CASE_0000_seg.nii.gz`" in text
 
 
 def test_evaluate_gives_our_dice(classes, planned, tmp_path):
