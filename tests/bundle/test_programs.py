@@ -23,9 +23,11 @@ def network() -> nn.Module:
         spatial_dims=2,
         in_channels=1,
         out_channels=2,
-        init_filters=16,
+        init_filters=8,
         blocks_down=(1, 1),
         blocks_up=(1,),
+        # few scans: each takes seconds to trace
+        scan_from_level=1,
     )
     return made.eval()
 
