@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medssm.cli.answer import Answer
-from medssm.cli.verbs import IMPORT_KINDS
+from medssm.cli.verbs import EXPORT_KINDS, IMPORT_KINDS
 from medssm.core.errors import UsageError
 from medssm.fields.find import field_of_model, field_of_predictions, field_of_study, open_field
 from medssm.runs.field import (
@@ -119,8 +119,10 @@ def run_export(arguments: argparse.Namespace) -> Answer:
     """Hand a model over to other programs.
 
     Raises:
-        UsageError: The model's field has no exit yet.
+        UsageError: No such kind, or the model's field has no exit yet.
     """
+    if arguments.to not in (None, *EXPORT_KINDS):
+        raise UsageError(f"--to {arguments.to}: expected one of {', '.join(EXPORT_KINDS)}.")
     if arguments.model == PLANS and not Path(PLANS).exists():
         return _export_plans(arguments)
     if arguments.to == "package":

@@ -67,6 +67,11 @@ DATASET = Word("dataset", "a folder, or a name or number under the home folder")
 SKIP_BAD = Flag(("--skip-bad",), "leave out cases with errors instead of refusing the data set")
 FORCE = Flag(("--force",), "do it again even if the result is there and fits")
 
+# what a model can leave as; not every field has every kind
+EXPORT_KINDS = (
+    "bundle", "pt2", "onnx", "torchscript", "safetensors", "nnunet", "package", "direct",
+)  # fmt: skip
+
 # how a source is laid out -> the field it is for
 IMPORT_KINDS = {
     "folder": "segmentation",
@@ -164,8 +169,7 @@ VERBS: dict[str, Verb] = {
         (
             Flag(
                 ("--to",),
-                "bundle, pt2, onnx, torchscript, safetensors, nnunet, package or direct"
-                " (default bundle)",
+                f"{', '.join(EXPORT_KINDS[:-1])} or {EXPORT_KINDS[-1]} (default bundle)",
                 "KIND",
             ),
             Flag(("--embed",), "bundle: put the network's code inside, so that it needs no medssm"),
