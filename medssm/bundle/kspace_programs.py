@@ -107,6 +107,8 @@ def run_onnx(file: Path, inputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _traced(module: nn.Module, example: Inputs, axes: tuple[dict[int, Any], ...]) -> Any:
+    # see programs: what was compiled before would close sizes that are to stay open
+    torch.compiler.reset()
     with prefer(_PORTABLE), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(module, example, dynamic_shapes=axes,

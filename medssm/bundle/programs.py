@@ -196,6 +196,9 @@ def _guessed(rank: int) -> dict[int, Any]:
 
 
 def _trace(network: nn.Module, example: Tensor, dynamic: dict[int, Any]) -> Any:
+    # the scan's body is compiled and kept: checking a kept one against sizes that are to stay open
+    # would close them
+    torch.compiler.reset()
     with prefer(_PORTABLE), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(network, (example,), dynamic_shapes=(dynamic,), strict=False)

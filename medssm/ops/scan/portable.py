@@ -100,7 +100,9 @@ def _next(h: Tensor, parts: Step, A: Tensor) -> Tensor:
 
 
 def _seen(h: Tensor, C: Tensor) -> Tensor:
-    return (C[..., None, :] @ h).squeeze(-2)
+    # a matrix product folds the leading axes, and of chunks times records a program cannot tell
+    # that they are a multiple of the chunks
+    return (C[..., None] * h).sum(-2)
 
 
 def _body(A: Tensor):  # type: ignore[no-untyped-def]

@@ -134,7 +134,8 @@ def test_a_stated_acceleration_leaves_padding_out(tmp_path):
     assert stated == pytest.approx((80 - sum(padding)) / mask[0].sum(), abs=1e-3)
 
 
-def test_what_a_header_lacks_is_said(tmp_path, caplog):
+def test_what_a_header_lacks_is_said(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("medssm.core.log.LOGGER.propagate", True)
     source = fastmri_file(tmp_path / "a.h5", size=(48, 48), recon_size=(40, 40))
     with h5py.File(source, "a") as file:
         del file["ismrmrd_header"]
