@@ -139,7 +139,7 @@ def test_what_a_header_lacks_is_said(tmp_path, caplog, monkeypatch):
     source = fastmri_file(tmp_path / "a.h5", size=(48, 48), recon_size=(40, 40))
     with h5py.File(source, "a") as file:
         del file["ismrmrd_header"]
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="medssm"):
         _predict(source, tmp_path / "out", "method=zero_filled", *SAMPLING)
     assert "no ismrmrd_header" in caplog.text
 
