@@ -80,7 +80,9 @@ def test_arrays_and_sets_are_refused_and_come_out_with_trust(name, old, tmp_path
     assert found["nested"] == [{"lr": 0.5}]
 
 
-def test_trust_names_the_hash_and_runs_nothing(tmp_path, caplog):
+def test_trust_names_the_hash_and_runs_nothing(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("medssm.core.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", logger="medssm")
     canary, file = tmp_path / "canary", tmp_path / "bad.pth"
     torch.save({"state_dict": {"w": torch.ones(1)}, "x": Call(os.system, f"touch {canary}")}, file)
     with pytest.raises(BadDataError, match=r"refused even with --trust.*system is no array"):

@@ -102,6 +102,7 @@ def test_too_many_bad_steps_in_a_row_end_the_run_with_the_remedy(tmp_path, preci
 
 def test_float16_on_a_cpu_is_answered_not_swapped_in_silence(caplog, monkeypatch):
     monkeypatch.setattr("medssm.core.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", logger="medssm")
     config = TrainerConfig(precision="16-mixed", accelerator="cpu")
     assert chosen_precision(config, "cpu") == "bf16-mixed"
     assert "taking bf16-mixed" in caplog.text
